@@ -1,0 +1,113 @@
+package capability
+
+import (
+	"fmt"
+	"slices"
+	"syscall"
+
+	"github.com/go-eperm/eperm/check"
+	"github.com/go-eperm/eperm/task"
+	"github.com/go-eperm/eperm/userns"
+)
+
+var held = check.Doc{
+	ID: "capability.held", Title: "capability",
+	Text: "The capability has to be in the thread's effective set, and to count in the user namespace that owns the object: " +
+		"its own one or one that it is an ancestor of.",
+	Kernel: "security/commoncap.c:cap_capable, kernel/capability.c:ns_capable",
+	Man:    "capabilities(7)",
+	Cause:  check.MissingCapability,
+	Errnos: []syscall.Errno{syscall.EPERM},
+}
+
+// Need is the gate that asks for the first of caps, or for any other of them
+// in its stead, towards the user namespace that where says. List the least
+// powerful first: it is the one that the diagnosis names, if this kernel has it.
+func Need(where userns.Where, caps ...Cap) check.Gate {
+	return check.Gate{Doc: &held, Param: caps[0].String(), Run: func(p *check.Pass) check.Verdict {
+		return Verdict(p, where, "", caps...)
+	}}
+}
+
+// Verdict judges like Need, inside of another gate; because is what made the
+// kernel ask for the capability at all, a clause, or "".
+func Verdict(p *check.Pass, where userns.Where, because string, caps ...Cap) check.Verdict {
+	state, ok := task.Caps.Read(p, "")
+	if !ok {
+		return p.Unknown()
+	}
+	has := None
+	for _, c := range caps {
+		if state.Effective.Has(c) {
+			has = c
+			break
+		}
+	}
+	place := userns.Place(p, where)
+	switch {
+	case has != None && place == check.Allows:
+		return p.AllowFor("holds " + has.String())
+	case has != None && place == check.Unknown:
+		return p.Unknown()
+	}
+	least := leastOf(p, caps)
+	if because != "" {
+		because += ", and "
+	}
+	if place == check.Denies { // whatever it holds does not count there
+		reason := fmt.Sprintf("%s%s has to be held in %s", because, least, where)
+		if has != None {
+			reason += fmt.Sprintf("; this thread holds %s only in its own, which does not own it", has)
+		} else {
+			reason += "; this thread is in another one"
+		}
+		return p.Deny(reason, check.Change{
+			Kind: check.UseNamespace, Name: where.String(), Value: where.Kind(), Cap: least,
+			Assume: append(Granted(least), userns.Move(), owned(where)),
+		}).As(check.UserNamespace)
+	}
+	reason := fmt.Sprintf("%s%s is not in the effective set", because, least)
+	v := p.Deny(reason, check.Grants(least, Granted(least)...))
+	if p.Detail {
+		why := Why(p, state, least)
+		v = v.Note(why.Sentence)
+		if why.Kind == Dropped {
+			v.Changes = []check.Change{{Kind: check.RaiseCapability, Cap: least, Assume: Granted(least)}}
+		}
+	}
+	return v
+}
+
+// owned is the assumption that the namespace in question belongs to the task's user namespace.
+func owned(where userns.Where) check.Assumption {
+	return check.Assume(&userns.Owner, where.Kind(), func(o userns.Ownership) userns.Ownership {
+		o.Foreign = false
+		return o
+	})
+}
+
+// Granted is the assumptions that make c held and effective.
+func Granted(c Cap) []check.Assumption {
+	return []check.Assumption{
+		check.Assume(&task.Caps, "", func(s task.CapState) task.CapState {
+			s.Effective, s.Permitted = s.Effective.Add(c), s.Permitted.Add(c)
+			return s
+		}),
+		check.AssumeIs(&task.Bounding, c.String(), task.Flag{Set: true}),
+	}
+}
+
+// leastOf is the first of caps that this kernel knows.
+func leastOf(p *check.Pass, caps []Cap) Cap {
+	if caps[0] <= CAP_AUDIT_READ { // older than every kernel that matters
+		return caps[0]
+	}
+	last, ok := Last.Read(p, "")
+	if !ok {
+		return caps[0]
+	}
+	if i := slices.IndexFunc(caps, func(c Cap) bool { return int64(c) <= last.N }); i >= 0 {
+		return caps[i]
+	}
+	return caps[len(caps)-1]
+}

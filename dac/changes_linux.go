@@ -1,0 +1,99 @@
+package dac
+
+import (
+	"fmt"
+	"strconv"
+
+	"github.com/go-eperm/eperm/check"
+	"github.com/go-eperm/eperm/inode"
+	"github.com/go-eperm/eperm/task"
+)
+
+// ActAs is the change of doing it as another user: files are judged by its fsuid.
+func ActAs(uid uint32) check.Change {
+	return check.Change{Kind: check.ActAsOwner, Value: strconv.Itoa(int(uid)), Text: fmt.Sprintf("do it as uid %d", uid),
+		Assume: []check.Assumption{check.Assume(&task.IDs, "", func(c task.Creds) task.Creds {
+			c.RUID, c.EUID, c.SUID, c.FSUID = uid, uid, uid, uid
+			return c
+		})}}
+}
+
+// opening is the ways to let this subject do what mask says, narrowest first.
+func opening(name string, f inode.File, s Subject, mask uint32, class string) []check.Change {
+	perm := permLetters(mask)
+	if s.UID == f.UID {
+		return []check.Change{chmod(name, f, "u+"+perm, mask<<6)}
+	}
+	changes := []check.Change{{
+		Kind: check.AddACL, Path: name, Value: fmt.Sprintf("u:%d:%s", s.UID, perm), Risk: check.LowRisk,
+		Assume: acl(name, f, s, mask),
+	}}
+	if class == "group" {
+		changes = append(changes, chmod(name, f, "g+"+perm, mask<<3))
+	} else if mask&^(f.Mode>>3&7) == 0 {
+		gid := f.GID
+		changes = append(changes, check.Change{
+			Kind: check.JoinGroup, Path: name, Value: strconv.Itoa(int(gid)), Name: strconv.Itoa(int(s.UID)), Risk: check.MediumRisk,
+			Assume: []check.Assumption{check.Assume(&task.Groups, "", func(g task.GroupList) task.GroupList {
+				return task.GroupList{List: append([]uint32{gid}, g.List...)}
+			})},
+		})
+	}
+	return changes
+}
+
+// acl supposes an entry for the subject: the mask class, shown as the group bits, includes it.
+func acl(name string, f inode.File, s Subject, mask uint32) []check.Assumption {
+	grow := func(f inode.File) inode.File { f.Mode |= mask << 3; return f }
+	return []check.Assumption{
+		check.Assume(&inode.Stat, name, grow), check.Assume(&inode.Lstat, name, grow),
+		check.AssumeIs(&inode.AccessACL, name, inode.ACL{Entries: []inode.ACLEntry{
+			{Tag: inode.ACLUser, Perm: uint16(mask), ID: s.UID},
+			{Tag: inode.ACLGroupObj, Perm: uint16(f.Mode >> 3 & 7)},
+			{Tag: inode.ACLMask, Perm: uint16(f.Mode>>3&7 | mask)},
+			{Tag: inode.ACLOther, Perm: uint16(f.Mode & 7)},
+		}}),
+	}
+}
+
+func chmod(name string, f inode.File, arg string, bits uint32) check.Change {
+	set := func(f inode.File) inode.File { f.Mode |= bits; return f }
+	return check.Change{Kind: check.ChangeMode, Path: name, Value: arg, Risk: check.LowRisk,
+		Assume: []check.Assumption{check.Assume(&inode.Stat, name, set), check.Assume(&inode.Lstat, name, set)}}
+}
+
+func permLetters(mask uint32) string {
+	s := ""
+	for _, b := range []struct {
+		bit uint32
+		l   string
+	}{{mayRead, "r"}, {mayWrite, "w"}, {mayExec, "x"}} {
+		if mask&b.bit != 0 {
+			s += b.l
+		}
+	}
+	return s
+}
+
+func bitsText(mask uint32, dir bool) string {
+	exec := "execute"
+	if dir {
+		exec = "search"
+	}
+	s := ""
+	for _, b := range []struct {
+		bit  uint32
+		word string
+	}{{mayRead, "read"}, {mayWrite, "write"}, {mayExec, exec}} {
+		if mask&b.bit == 0 {
+			continue
+		}
+		if s != "" {
+			s += " and "
+		}
+		s += b.word
+	}
+	return s
+}
+
+func who(s Subject) string { return fmt.Sprintf("uid %d, gid %d", s.UID, s.GID) }

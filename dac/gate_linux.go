@@ -1,0 +1,266 @@
+package dac
+
+import (
+	"fmt"
+	"strconv"
+	"syscall"
+
+	"github.com/go-eperm/eperm/capability"
+	"github.com/go-eperm/eperm/check"
+	"github.com/go-eperm/eperm/inode"
+	"github.com/go-eperm/eperm/task"
+	"github.com/go-eperm/eperm/userns"
+	"golang.org/x/sys/unix"
+)
+
+var search = check.Doc{
+	ID: "dac.search", Title: "search permission along the path",
+	Text:   "Every directory on the way to the object has to grant execute (search) permission, by its mode or ACL, or CAP_DAC_READ_SEARCH stands in.",
+	Kernel: "fs/namei.c:link_path_walk, may_lookup",
+	Man:    "path_resolution(7)",
+	Cause:  check.FileMode,
+	Errnos: []syscall.Errno{syscall.EACCES},
+}
+
+// Search is the gate of every directory that the path leads through, links included.
+func Search(of check.Role) check.Gate {
+	return check.Gate{Doc: &search, Role: of, Run: func(p *check.Pass) check.Verdict {
+		name, _ := inode.Path(p.Op, of)
+		if name == "" {
+			return p.AllowFor("by descriptor")
+		}
+		w := inode.WalkRole(p, of)
+		seen := map[string]bool{}
+		for _, dir := range w.Dirs {
+			if seen[dir] {
+				continue
+			}
+			seen[dir] = true
+			f, ok := inode.Lstat.Read(p, dir)
+			if !ok {
+				return p.Unknown()
+			}
+			if !f.IsDir() {
+				return p.Allow() // ENOTDIR comes first
+			}
+			if v := permission(p, dir, f, mayExec, []check.Cap{capability.CAP_DAC_READ_SEARCH, capability.CAP_DAC_OVERRIDE}); v.Decision != check.Allows {
+				return v
+			}
+		}
+		if w.Err != nil && !check.IsMissing(w.Err) {
+			return p.UnknownFor(w.Err.Error())
+		}
+		return p.Allow()
+	}}
+}
+
+var access = check.Doc{
+	ID: "dac.permission", Title: "permission bits",
+	Text:   "The mode, or the ACL, has to grant what is asked to the thread's fsuid, fsgid and groups; CAP_DAC_OVERRIDE or CAP_DAC_READ_SEARCH stand in, if the inode's ids are mapped.",
+	Kernel: "fs/namei.c:inode_permission, generic_permission, acl_permission_check",
+	Man:    "path_resolution(7), acl(5)",
+	Cause:  check.FileMode,
+	Errnos: []syscall.Errno{syscall.EACCES},
+}
+
+// Write is the gate that asks for write permission; on a directory, to make or
+// remove a name in it (which needs search permission too).
+func Write(of check.Role) check.Gate {
+	return want(of, "write", func(*check.Operation) uint32 { return mayWrite })
+}
+
+// Read is the gate that asks for read permission.
+func Read(of check.Role) check.Gate {
+	return want(of, "read", func(*check.Operation) uint32 { return mayRead })
+}
+
+// Execute is the gate that asks for execute permission on a file.
+func Execute(of check.Role) check.Gate {
+	return want(of, "execute", func(*check.Operation) uint32 { return mayExec })
+}
+
+// Want is the gate that asks for what the operation needs: bits of 4 read, 2 write, 1 execute.
+func Want(of check.Role, bits func(*check.Operation) uint32) check.Gate { return want(of, "", bits) }
+
+func want(of check.Role, param string, bits func(*check.Operation) uint32) check.Gate {
+	return check.Gate{Doc: &access, Role: of, Param: param, Run: func(p *check.Pass) check.Verdict {
+		name, f, err := inode.Named(p, of)
+		switch {
+		case check.IsMissing(err):
+			return p.AllowFor("does not exist")
+		case err != nil:
+			return p.Unknown()
+		}
+		mask := bits(p.Op)
+		if of == check.Parent || of == check.NewParent {
+			mask |= mayExec
+		}
+		if mask == 0 {
+			return p.Allow()
+		}
+		caps := []check.Cap{capability.CAP_DAC_OVERRIDE}
+		switch { // fs/namei.c:generic_permission
+		case f.IsDir() && mask&mayWrite == 0, mask == mayRead:
+			caps = []check.Cap{capability.CAP_DAC_READ_SEARCH, capability.CAP_DAC_OVERRIDE}
+		}
+		return permission(p, name, f, mask, caps)
+	}}
+}
+
+// permission is fs/namei.c:generic_permission.
+func permission(p *check.Pass, name string, f inode.File, mask uint32, caps []check.Cap) check.Verdict {
+	ids, ok := task.IDs.Read(p, "")
+	if !ok {
+		return p.Unknown()
+	}
+	s := Subject{UID: ids.FSUID, GID: ids.FSGID}
+	if s.UID == f.UID { // neither groups nor ACL matter to the owner
+		if ok, _ := aclPermission(s, f, inode.ACL{}, mask); ok {
+			return p.Allow()
+		}
+	} else if mask&^(f.Mode&7) != 0 || f.Mode&0o070>>3&mask != mask {
+		groups, ok := task.Groups.Read(p, "")
+		if !ok {
+			return p.Unknown()
+		}
+		s.Groups = groups.List
+	}
+	var acl inode.ACL
+	if s.UID != f.UID && f.Mode&0o070 != 0 && !f.IsLink() {
+		a, err := inode.AccessACL.ReadErr(p, name)
+		if err != nil {
+			return p.Unknown()
+		}
+		acl = a
+	}
+	granted, class := aclPermission(s, f, acl, mask)
+	if granted {
+		return p.Allow()
+	}
+	if mask&mayExec != 0 && !f.IsDir() && f.Mode&0o111 == 0 { // no capability makes a file executable
+		return p.Deny(fmt.Sprintf("%s %s has no execute permission for anybody (mode %s)", f.Kind(), check.Printable(name), f.ModeText()), chmod(name, f, "a+x", 0o111))
+	}
+	because := fmt.Sprintf("%s %s (owner %d:%d, mode %s) does not grant %s to %s: the class %q decides", f.Kind(), check.Printable(name), f.UID, f.GID,
+		f.ModeText(), bitsText(mask, f.IsDir()), who(s), class)
+	v := inodeCap(p, name, f, because, caps...)
+	if v.Decision != check.Denies {
+		return v
+	}
+	// Where a mode refuses, opening the file to this subject is the remedy, the capability only the last resort.
+	v.Reason = because
+	v.Cause = check.FileMode
+	v.Changes = append(opening(name, f, s, mask, class), v.Changes...)
+	return v
+}
+
+// inodeCap is kernel/capability.c:capable_wrt_inode_uidgid.
+func inodeCap(p *check.Pass, name string, f inode.File, because string, caps ...check.Cap) check.Verdict {
+	v := capability.Verdict(p, userns.Own(), because, caps...)
+	if v.Decision != check.Allows {
+		return v
+	}
+	// The capability is held: it counts only over an inode whose ids are mapped.
+	ns, ok := userns.NS.Read(p, "user")
+	if !ok {
+		return p.Unknown()
+	}
+	if ns.Inode == userns.InitInode {
+		return v
+	}
+	for _, id := range []struct {
+		kind string
+		id   uint32
+	}{{"uid", f.UID}, {"gid", f.GID}} {
+		m, ok := userns.Map.Read(p, id.kind)
+		if !ok {
+			return p.Unknown()
+		}
+		// An unmapped id shows as the overflow id, 65534 unless set otherwise
+		// (fs/stat.c:from_kuid_munged); where 65534 is mapped itself it could be either.
+		if !m.Has(id.id) {
+			return p.Deny(fmt.Sprintf("%s, and %s of %s (shown as %d) has no mapping in this user namespace, so no capability held in it counts over the file",
+				because, map[string]string{"uid": "the owner", "gid": "the group"}[id.kind], check.Printable(name), id.id),
+				check.Change{Kind: check.MapID, Name: id.kind, Path: name, Value: strconv.Itoa(int(id.id)), Assume: []check.Assumption{userns.Move()}},
+			).As(check.UserNamespace).For(caps[0])
+		}
+	}
+	return v
+}
+
+var owner = check.Doc{
+	ID: "dac.owner", Title: "owner of the file, or",
+	Text:   "The thread's fsuid has to be the owner of the file, or it holds CAP_FOWNER over it (which takes the owner to be mapped in its user namespace).",
+	Kernel: "fs/inode.c:inode_owner_or_capable",
+	Man:    "capabilities(7), chmod(2)",
+	Cause:  check.MissingCapability,
+	Errnos: []syscall.Errno{syscall.EPERM},
+}
+
+// Owner is the gate of inode_owner_or_capable.
+func Owner(of check.Role) check.Gate {
+	return check.Gate{Doc: &owner, Role: of, Param: "CAP_FOWNER", Run: func(p *check.Pass) check.Verdict {
+		name, f, err := inode.Named(p, of)
+		switch {
+		case check.IsMissing(err):
+			return p.AllowFor("does not exist")
+		case err != nil:
+			return p.Unknown()
+		}
+		ids, ok := task.IDs.Read(p, "")
+		if !ok {
+			return p.Unknown()
+		}
+		if ids.FSUID == f.UID {
+			return p.AllowFor("it is the owner")
+		}
+		return inodeCap(p, name, f, fmt.Sprintf("%s belongs to uid %d, not to uid %d", check.Printable(name), f.UID, ids.FSUID), capability.CAP_FOWNER)
+	}}
+}
+
+var sticky = check.Doc{
+	ID: "dac.sticky", Title: "sticky directory",
+	Text:   "In a directory with the sticky bit, only the owner of the object, the owner of the directory, or CAP_FOWNER may remove or rename it.",
+	Kernel: "fs/namei.c:__check_sticky",
+	Man:    "unlink(2), chmod(1)",
+	Cause:  check.Sticky,
+	Errnos: []syscall.Errno{syscall.EPERM},
+}
+
+// Sticky is the gate of a sticky directory around the object of the role Target or NewTarget.
+func Sticky(of check.Role) check.Gate {
+	return check.Gate{Doc: &sticky, Role: of, Run: func(p *check.Pass) check.Verdict {
+		parent := check.Parent
+		if of == check.NewTarget {
+			parent = check.NewParent
+		}
+		dirName, dir, err := inode.Named(p, parent)
+		if err != nil {
+			return p.Unknown()
+		}
+		if dir.Mode&unix.S_ISVTX == 0 {
+			return p.Allow()
+		}
+		name, f, err := inode.Named(p, of)
+		switch {
+		case check.IsMissing(err):
+			return p.AllowFor("does not exist")
+		case err != nil:
+			return p.Unknown()
+		}
+		ids, ok := task.IDs.Read(p, "")
+		if !ok {
+			return p.Unknown()
+		}
+		if !checkSticky(Subject{UID: ids.FSUID}, dir, f) {
+			return p.Allow()
+		}
+		v := inodeCap(p, name, f, fmt.Sprintf("%s is sticky: %s belongs to uid %d, the directory to uid %d, neither to uid %d", check.Printable(dirName), check.Printable(name), f.UID, dir.UID, ids.FSUID), capability.CAP_FOWNER)
+		if v.Decision == check.Denies && v.Cause == check.MissingCapability {
+			v.Cause = check.Sticky
+		}
+		if v.Decision == check.Denies {
+			v.Changes = append([]check.Change{ActAs(f.UID)}, v.Changes...)
+		}
+		return v
+	}}
+}

@@ -1,0 +1,302 @@
+package eperm
+
+import (
+	"fmt"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/go-eperm/eperm/check"
+	"github.com/go-eperm/eperm/op"
+	"github.com/go-eperm/eperm/remedy"
+	"github.com/go-eperm/eperm/rules"
+	"github.com/go-eperm/eperm/seccomp"
+	"github.com/go-eperm/eperm/task"
+)
+
+// Rules are every rule, for coverage checks and documentation.
+func Rules() []check.Rule { return rules.All() }
+
+func (e Explainer) explain(err error, errno syscall.Errno, class Class, ops []Operation) *Diagnosis {
+	o := e.operation(err, ops)
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	w := e.world()
+	if class == Unavailable && !policyPossible(w) {
+		return nil
+	}
+	d := e.diagnose(w, o, errno)
+	d.Err = err
+	return d
+}
+
+// operation is what was attempted: the caller's word first, then the error's.
+func (e Explainer) operation(err error, ops []Operation) Operation {
+	if n := len(ops); n > 0 && !ops[n-1].IsZero() {
+		return ops[n-1]
+	}
+	if o, ok := op.FromError(err); ok {
+		return o
+	}
+	if e.World != nil {
+		o, _ := e.World.Recorded()
+		return o
+	}
+	return Operation{}
+}
+
+// Preflight is the function Preflight, looking as e says.
+func (e Explainer) Preflight(o Operation) Forecast {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	d := e.diagnose(e.world(), o, 0)
+	f := Forecast{Diagnosis: d}
+	switch {
+	case d.decider >= 0:
+		f.Decision = check.Denies
+	case d.Certainty == Possible || len(d.Findings) == 0 || d.incomplete():
+		f.Decision = check.Unknown
+	default:
+		f.Decision = check.Allows
+		d.Summary = "every gate allows it"
+	}
+	return f
+}
+
+// incomplete says whether a part of the operation has no rule.
+func (d *Diagnosis) incomplete() bool {
+	for _, s := range stagesOf(d.Operation, nil) {
+		if s.rule == nil {
+			return true
+		}
+	}
+	return false
+}
+
+func (e Explainer) world() *check.World {
+	if e.World != nil {
+		return e.World.Suppose() // facts that it was asked for stay; it may be asked again
+	}
+	timeout := e.Timeout
+	if timeout == 0 {
+		timeout = DefaultTimeout
+	}
+	opts := check.Options{Probes: e.Probes, KernelLog: e.KernelLog, Deadline: time.Now().Add(timeout)}
+	if e.PID == 0 {
+		return check.Live(opts)
+	}
+	return check.LiveTask(e.PID, e.TID, opts)
+}
+
+// policyPossible says whether a filter may have made a call look unavailable.
+func policyPossible(w *check.World) bool {
+	mode, err := task.SeccompMode.Get(w, "")
+	return err != nil || mode.N != 0
+}
+
+// A stage is one system call of an operation, with its rule.
+type stage struct {
+	op   *Operation
+	rule *check.Rule // nil: there is none
+}
+
+func stagesOf(o Operation, extra []check.Rule) []stage {
+	ops := o.Steps
+	if len(ops) == 0 {
+		ops = []Operation{o}
+	}
+	stages := make([]stage, len(ops))
+	for i := range ops {
+		stages[i] = stage{&ops[i], ruleFor(&ops[i], extra)}
+	}
+	return stages
+}
+
+func ruleFor(o *Operation, extra []check.Rule) *check.Rule {
+	for i := range extra {
+		if extra[i].Matches(o) {
+			return &extra[i]
+		}
+	}
+	if r := rules.For(o); r != nil {
+		return r
+	}
+	for _, call := range o.Also {
+		other := *o
+		other.Call = call
+		if r := rules.For(&other); r != nil {
+			return r
+		}
+	}
+	return nil
+}
+
+// diagnose replays the walk.
+func (e Explainer) diagnose(w *check.World, o Operation, errno syscall.Errno) *Diagnosis {
+	d := &Diagnosis{Errno: errno, Operation: o, Cause: Unknown, Certainty: Unexplained, Capability: check.NoCap, Task: w.Task(), world: w, decider: -1}
+	if w.Live() {
+		if err := task.Alive(w.Task()); err != nil {
+			d.Summary = "the task to look at is gone, or hidden from this process: " + err.Error()
+			return d
+		}
+	}
+	if err := unsound(o); err != nil {
+		d.Summary = err.Error()
+		return d
+	}
+	if o.IsZero() {
+		d.Summary = "what was attempted is not known: the error holds only the errno; pass the operation (package op)"
+		e.without(d, w)
+		return d
+	}
+	stages := stagesOf(o, e.Rules)
+	d.Findings = make([]Finding, 0, 24)
+	at, world := -1, w
+	var missing []string
+	for i, s := range stages {
+		step := s.op.Str("step")
+		rule := s.rule
+		if rule == nil {
+			missing = append(missing, s.op.Call)
+			rule = &onlyFilter
+		}
+		d.Findings, d.decider = walk(world, rule, s.op, errno, step, d.Findings)
+		if d.decider >= 0 {
+			at = i
+			break
+		}
+		if rule.After != nil {
+			world = world.Suppose(rule.After(s.op)...)
+		}
+	}
+	rank(d, errno)
+	if d.decider >= 0 {
+		if step := d.Findings[d.decider].Step; step != "" {
+			d.Notes = append([]string{"The step of starting the program that was refused: " + step + "."}, d.Notes...)
+		}
+		if errno == 0 {
+			d.Errno = d.Findings[d.decider].Verdict.Errno
+		}
+		e.remedies(d, w, stages, at)
+		return d
+	}
+	switch {
+	case len(missing) > 0:
+		d.Notes = append(d.Notes, "There is no rule for "+strings.Join(missing, ", ")+" yet: only what every system call passes was looked at.")
+		if d.Certainty == Unexplained {
+			d.Summary = "there is no rule for " + strings.Join(missing, ", ") + ", so the cause is not known"
+		}
+		e.without(d, w)
+	case d.Certainty == Unexplained && errno != 0:
+		d.Summary = "nothing that this library knows would refuse this now"
+		e.unexplained(d, w)
+	}
+	return d
+}
+
+// onlyFilter stands in where there is no rule.
+var onlyFilter = check.Rule{Name: "any", Doc: "any system call", Gates: []check.Gate{seccomp.Filter}}
+
+// unsound finds paths that no system call would have judged by permission.
+func unsound(o Operation) error {
+	for _, name := range []string{"path", "newpath", "source"} {
+		s := o.Str(name)
+		switch {
+		case strings.IndexByte(s, 0) >= 0:
+			return fmt.Errorf("the path holds a NUL byte: no system call was made")
+		case len(s) >= 4096:
+			return fmt.Errorf("the path has %d bytes: the kernel takes 4095 and answers ENAMETOOLONG", len(s))
+		}
+	}
+	return nil
+}
+
+// without adds what is known of the task where no rule can judge.
+func (e Explainer) without(d *Diagnosis, w *check.World) {
+	if ids, err := task.IDs.Get(w, ""); err == nil {
+		d.Notes = append(d.Notes, fmt.Sprintf("The task acts as uid %d (for files %d), gid %d.", ids.EUID, ids.FSUID, ids.EGID))
+	}
+	if c, err := task.Caps.Get(w, ""); err == nil {
+		names := c.Effective.String()
+		switch {
+		case c.Effective == 0:
+			names = "none"
+		case c.Effective.Len() > 16:
+			names = fmt.Sprintf("%d of them (%016x)", c.Effective.Len(), uint64(c.Effective))
+		}
+		d.Notes = append(d.Notes, "Its effective capabilities: "+names+".")
+	}
+	if m, err := task.SeccompMode.Get(w, ""); err == nil && m.N != 0 {
+		d.Notes = append(d.Notes, "A seccomp filter is in force.")
+	}
+}
+
+// unexplained names what there is no sign of, but what could refuse all the same.
+func (e Explainer) unexplained(d *Diagnosis, w *check.World) {
+	for _, f := range d.Findings {
+		if f.Verdict.Decision == check.Unknown && f.Verdict.Faint {
+			d.Notes = append(d.Notes, "Not looked into: "+f.Gate.Title()+"; "+f.Verdict.Reason+".")
+		}
+	}
+	e.without(d, w)
+}
+
+// remedies supposes each change, walks again, and renders what opens the gate.
+func (e Explainer) remedies(d *Diagnosis, w *check.World, stages []stage, at int) {
+	passed := 0
+	for i := d.decider - 1; i >= 0 && d.Findings[i].Step == d.Findings[d.decider].Step; i-- {
+		passed++
+	}
+	for _, c := range d.Findings[d.decider].Verdict.Changes {
+		then, ok := e.then(d, w, stages, at, passed, c)
+		if !ok {
+			continue
+		}
+		d.Remedies = append(d.Remedies, remedy.Render(w, &d.Operation, c, then)...)
+	}
+	remedy.Sort(w, d.Remedies)
+}
+
+// then says what would happen after a change; not ok if it would not even open
+// the gate that refused.
+func (e Explainer) then(d *Diagnosis, w *check.World, stages []stage, at, passed int, c check.Change) (string, bool) {
+	if len(c.Assume) == 0 {
+		return "not tried: it would be another operation, or somebody else's decision", true
+	}
+	world := w.Suppose(c.Assume...)
+	decider := &d.Findings[d.decider].Gate
+	var unknown []check.Gate
+	for i, s := range stages {
+		rule := s.rule
+		if rule == nil {
+			rule = &onlyFilter
+		}
+		if i >= at {
+			skip := 0
+			if i == at {
+				skip = passed
+			}
+			deny, open := rewalk(world, rule, s.op, skip)
+			unknown = append(unknown, open...)
+			if deny != nil {
+				if i == at && deny.Gate.Doc == decider.Doc && deny.Gate.Param == decider.Param && deny.Gate.Role == decider.Role {
+					return "", false
+				}
+				return fmt.Sprintf("then %s would refuse (%s): %s", deny.Gate.Title(), errnoName(deny.Verdict.Errno), deny.Verdict.Reason), true
+			}
+		}
+		if rule.After != nil {
+			world = world.Suppose(rule.After(s.op)...)
+		}
+	}
+	for i := 0; i < d.decider; i++ {
+		if v := d.Findings[i].Verdict; v.Decision == check.Unknown && !v.Faint {
+			unknown = append(unknown, d.Findings[i].Gate)
+		}
+	}
+	if len(unknown) > 0 {
+		return "enough, unless " + unknown[0].Title() + " refuses (not known)", true
+	}
+	return "enough", true
+}

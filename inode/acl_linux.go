@@ -1,0 +1,62 @@
+package inode
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/go-eperm/eperm/check"
+	"golang.org/x/sys/unix"
+)
+
+// An ACLEntry is one entry of a POSIX ACL (acl(5)).
+type ACLEntry struct {
+	Tag  uint16 // ACLUserObj …
+	Perm uint16 // 4 read, 2 write, 1 execute
+	ID   uint32 // of ACLUser and ACLGroup
+}
+
+// The tags of entries (include/uapi/linux/posix_acl.h).
+const (
+	ACLUserObj  = 0x01
+	ACLUser     = 0x02
+	ACLGroupObj = 0x04
+	ACLGroup    = 0x08
+	ACLMask     = 0x10
+	ACLOther    = 0x20
+)
+
+// An ACL is an object's access ACL; empty where it has none beyond its mode.
+type ACL struct{ Entries []ACLEntry }
+
+// AccessACL is the access ACL of an object by its path, links followed.
+var AccessACL = check.Probe[ACL]{Name: "acl", Source: "getxattr(system.posix_acl_access)", Live: func(k *check.Kernel, key string) (ACL, error) {
+	if err := sound(key); err != nil {
+		return ACL{}, err
+	}
+	var buf [4 + 8*64]byte
+	n, err := unix.Getxattr(k.Path(key), "system.posix_acl_access", buf[:])
+	switch {
+	case errors.Is(err, unix.ENODATA), errors.Is(err, unix.EOPNOTSUPP):
+		return ACL{}, nil
+	case err != nil:
+		return ACL{}, fmt.Errorf("getxattr %s: %w", check.Printable(key), err)
+	}
+	return ParseACL(buf[:n])
+}}
+
+// ParseACL reads the value of the extended attribute (always little-endian).
+func ParseACL(b []byte) (ACL, error) {
+	if len(b) < 4 || (len(b)-4)%8 != 0 || binary.LittleEndian.Uint32(b) != 2 {
+		return ACL{}, fmt.Errorf("parse ACL: %d bytes of another form", len(b))
+	}
+	var a ACL
+	for b = b[4:]; len(b) > 0; b = b[8:] {
+		a.Entries = append(a.Entries, ACLEntry{
+			Tag:  binary.LittleEndian.Uint16(b),
+			Perm: binary.LittleEndian.Uint16(b[2:]),
+			ID:   binary.LittleEndian.Uint32(b[4:]),
+		})
+	}
+	return a, nil
+}

@@ -1,0 +1,173 @@
+package inode
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+
+	"github.com/go-eperm/eperm/check"
+	"golang.org/x/sys/unix"
+)
+
+// A Followed is a symbolic link that a walk went through.
+type Followed struct {
+	Path string // of the link
+	Dir  string // the directory that holds it
+	Last bool   // it was the last component: fs.protected_symlinks looks only at those
+}
+
+// A Way is the walk along a path, as fs/namei.c:link_path_walk makes it.
+type Way struct {
+	Dirs   []string // the directories that were searched, in order; each without symbolic links
+	Links  []Followed
+	Parent string // the directory that holds the last component
+	Name   string // the last component
+	Path   string // the object; "" where the walk ended early
+	Exists bool
+	Err    error // why it ended early
+}
+
+// maxLinks is the kernel's bound (include/linux/namei.h:MAXSYMLINKS).
+const maxLinks = 40
+
+// Walk follows name from the task's root or working directory.
+func Walk(p *check.Pass, name string, follow bool) (w Way) {
+	if err := sound(name); err != nil {
+		w.Err = err
+		return w
+	}
+	cur := "/"
+	if !strings.HasPrefix(name, "/") {
+		cwd, err := Cwd.ReadErr(p, "")
+		if err != nil {
+			w.Err = err
+			return w
+		}
+		cur = cwd.To
+	}
+	rest := name
+	for {
+		rest = strings.TrimLeft(rest, "/")
+		if rest == "" { // the path ends in a slash, or is the root itself
+			w.Path, w.Parent, w.Name, w.Exists = cur, path.Dir(cur), path.Base(cur), true
+			return w
+		}
+		comp, after, more := strings.Cut(rest, "/")
+		more = more && strings.Trim(after, "/") != ""
+		w.Dirs = append(w.Dirs, cur)
+		if comp == "." || comp == ".." {
+			if comp == ".." {
+				cur = path.Dir(cur)
+			}
+			if !more {
+				w.Path, w.Parent, w.Name, w.Exists = cur, path.Dir(cur), path.Base(cur), true
+				return w
+			}
+			rest = after
+			continue
+		}
+		next := path.Join(cur, comp)
+		f, err := Lstat.ReadErr(p, next)
+		if err != nil {
+			if !more {
+				w.Parent, w.Name = cur, comp
+			}
+			if !more && errors.Is(err, unix.ENOENT) {
+				w.Path = next
+				return w
+			}
+			w.Err = err
+			return w
+		}
+		if f.IsLink() && (more || follow || after != "" || strings.HasSuffix(rest, "/")) {
+			if len(w.Links) == maxLinks {
+				w.Err = fmt.Errorf("walk %s: %w", check.Printable(name), unix.ELOOP)
+				return w
+			}
+			l, err := Link.ReadErr(p, next)
+			if err != nil {
+				w.Err = err
+				return w
+			}
+			if magic(cur) { // a link of /proc/PID/fd and the like jumps: its text is no path
+				return w.jump(p, next, more, after)
+			}
+			w.Links = append(w.Links, Followed{Path: next, Dir: cur, Last: !more})
+			if strings.HasPrefix(l.To, "/") {
+				cur = "/"
+			}
+			rest = l.To
+			if more {
+				rest += "/" + after
+			}
+			if len(rest) >= 2*unix.PathMax {
+				w.Err = fmt.Errorf("walk %s: %w", check.Printable(name), unix.ENAMETOOLONG)
+				return w
+			}
+			continue
+		}
+		if !more {
+			w.Path, w.Parent, w.Name, w.Exists = next, cur, comp, true
+			return w
+		}
+		cur, rest = next, after
+	}
+}
+
+// magic says whether links in dir are procfs's jumps rather than texts.
+func magic(dir string) bool {
+	return strings.HasPrefix(dir, "/proc/") && (strings.HasSuffix(dir, "/fd") || strings.HasSuffix(dir, "/map_files") ||
+		strings.HasSuffix(dir, "/ns") || strings.Count(dir, "/") <= 4)
+}
+
+func (w Way) jump(p *check.Pass, link string, more bool, after string) Way {
+	if more {
+		w.Err = fmt.Errorf("walk through %s: beyond a procfs link", check.Printable(link+"/"+after))
+		return w
+	}
+	w.Path, w.Parent, w.Name = link, path.Dir(link), path.Base(link)
+	_, err := Stat.ReadErr(p, link)
+	w.Exists = err == nil
+	return w
+}
+
+// WalkRole is Walk for the path that a role means.
+func WalkRole(p *check.Pass, role check.Role) Way {
+	name, follow := Path(p.Op, role)
+	if name == "" {
+		return Way{Err: errors.New("the operation names no path")}
+	}
+	return Walk(p, name, follow)
+}
+
+// statxOf asks about a path of another task: below its root, with links that
+// cannot lead out of it.
+func statxOf(k *check.Kernel, name string, flags int, mask int, st *unix.Statx_t) error {
+	if strings.HasPrefix(name, "/proc/self/") {
+		name = "/proc/" + fmt.Sprint(k.Task().PID) + name[len("/proc/self"):]
+		return unix.Statx(unix.AT_FDCWD, name, flags, mask, st)
+	}
+	if !strings.HasPrefix(name, "/") {
+		cwd, err := Cwd.Get(k.World(), "")
+		if err != nil {
+			return err
+		}
+		name = path.Join(cwd.To, name) // lexical: good enough for what other tasks give
+	}
+	root, err := unix.Open(k.ProcPID("root"), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("open its root: %w", err)
+	}
+	defer unix.Close(root)
+	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT}
+	if flags&unix.AT_SYMLINK_NOFOLLOW != 0 {
+		how.Flags |= unix.O_NOFOLLOW
+	}
+	fd, err := unix.Openat2(root, name, &how)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return unix.Statx(fd, "", flags&^unix.AT_SYMLINK_NOFOLLOW|unix.AT_EMPTY_PATH, mask, st)
+}

@@ -1,0 +1,2 @@
+// Package lsm knows the security modules: which are active, what they say.
+package lsm

@@ -1,0 +1,103 @@
+package mount
+
+import (
+	"fmt"
+	"strconv"
+	"syscall"
+
+	"github.com/go-eperm/eperm/check"
+	"github.com/go-eperm/eperm/inode"
+	"golang.org/x/sys/unix"
+)
+
+// FS is what statfs(2) tells of the mount that a path lies on.
+type FS struct {
+	Flags uint64 `check:"hex"` // ST_RDONLY 1, ST_NOSUID 2, ST_NODEV 4, ST_NOEXEC 8
+	Magic uint64 `check:"hex"` // statfs(2) lists them
+}
+
+// The flags of FS.
+const (
+	ReadOnlyFlag = 1
+	NoSUIDFlag   = 2
+	NoDevFlag    = 4
+	NoExecFlag   = 8
+)
+
+// Statfs is the mount below a path, links followed.
+var Statfs = check.Probe[FS]{Name: "statfs", Source: "statfs(2)", Live: func(k *check.Kernel, key string) (FS, error) {
+	var st unix.Statfs_t
+	if key == "" {
+		return FS{}, unix.ENOENT
+	}
+	if err := unix.Statfs(k.Path(key), &st); err != nil {
+		return FS{}, fmt.Errorf("statfs %s: %w", check.Printable(key), err)
+	}
+	return FS{Flags: uint64(st.Flags) & 0xff &^ 0x20, Magic: uint64(uint32(st.Type))}, nil
+}}
+
+// Point is one line of mountinfo (proc_pid_mountinfo(5)).
+type Point struct {
+	Path, Options, Type, Source, SuperOptions, Root string
+}
+
+// At is the mount with the id of the key, as statx(2) tells it.
+var At = check.Probe[Point]{Name: "mount", Source: "/proc/thread-self/mountinfo", Live: func(k *check.Kernel, key string) (Point, error) {
+	id, err := strconv.Atoi(key)
+	if err != nil {
+		return Point{}, fmt.Errorf("mount id %q: %w", key, err)
+	}
+	b, err := k.ReadFile(k.Proc("mountinfo"))
+	if err != nil {
+		return Point{}, err
+	}
+	return ParseMountinfo(b, id)
+}}
+
+var readOnly = check.Doc{
+	ID: "mount.read-only", Title: "writable mount",
+	Text:   "Nothing can be changed through a read-only mount, or on a file system that is mounted read-only.",
+	Kernel: "fs/namespace.c:mnt_want_write, __mnt_is_readonly; fs/namei.c:sb_permission",
+	Man:    "mount(8)",
+	Cause:  check.ReadOnly,
+	Errnos: []syscall.Errno{syscall.EROFS},
+}
+
+// ReadOnly is the gate of mnt_want_write.
+func ReadOnly(of check.Role) check.Gate {
+	return check.Gate{Doc: &readOnly, Role: of, Run: func(p *check.Pass) check.Verdict {
+		return flag(p, of, ReadOnlyFlag, "read-only", "rw")
+	}}
+}
+
+// flag judges one mount flag; opposite is the option of a remount that lifts it.
+func flag(p *check.Pass, of check.Role, bit uint64, word, opposite string) check.Verdict {
+	name, f, err := inode.Named(p, of)
+	if check.IsMissing(err) && of != check.Parent && of != check.NewParent {
+		name, f, err = inode.ParentOf(p, name, false)
+	}
+	if err != nil {
+		return p.Unknown()
+	}
+	fs, ok := Statfs.Read(p, name)
+	if !ok {
+		return p.Unknown()
+	}
+	if fs.Flags&bit == 0 {
+		return p.Allow()
+	}
+	at, fstype := "its mount", ""
+	if p.Detail && f.Mnt != 0 {
+		if m, ok := At.Read(p, strconv.FormatUint(f.Mnt, 10)); ok {
+			at, fstype = m.Path, m.Type
+		}
+	}
+	v := p.Deny(fmt.Sprintf("%s lies on %s, which is mounted %s", check.Printable(name), check.Printable(at), word),
+		check.Change{Kind: check.Remount, Path: at, Name: fstype, Value: opposite, Risk: check.MediumRisk,
+			Warn: "Mount options of a container are set where it is started; on a host, somebody chose them.",
+			Assume: []check.Assumption{check.Assume(&Statfs, name, func(s FS) FS {
+				s.Flags &^= bit
+				return s
+			})}})
+	return v
+}

@@ -1,0 +1,282 @@
+package task
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+
+	"github.com/go-eperm/eperm/check"
+	"golang.org/x/sys/unix"
+)
+
+// CapState is three of the thread's capability sets (capget(2)).
+type CapState struct {
+	Effective, Permitted, Inheritable check.CapSet
+}
+
+// Caps is the thread's effective, permitted and inheritable set.
+var Caps = check.Probe[CapState]{Name: "caps", Source: "capget(2)", Live: func(k *check.Kernel, _ string) (CapState, error) {
+	if !k.Self() {
+		st, err := Status.Get(k.World(), "")
+		return st.CapState(), err
+	}
+	return capget(0)
+}}
+
+func capget(tid int) (CapState, error) {
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3, Pid: int32(tid)}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&hdr, &data[0]); err != nil {
+		return CapState{}, fmt.Errorf("capget: %w", err)
+	}
+	join := func(lo, hi uint32) check.CapSet { return check.CapSet(uint64(lo) | uint64(hi)<<32) }
+	return CapState{
+		Effective:   join(data[0].Effective, data[1].Effective),
+		Permitted:   join(data[0].Permitted, data[1].Permitted),
+		Inheritable: join(data[0].Inheritable, data[1].Inheritable),
+	}, nil
+}
+
+// Creds is the thread's ids as its own user namespace shows them. The kernel
+// compares fsuid and fsgid for files, real and saved ids for signals and
+// ptrace, the effective ones elsewhere.
+type Creds struct {
+	RUID, EUID, SUID, FSUID uint32
+	RGID, EGID, SGID, FSGID uint32
+}
+
+// FormatCreds writes all eight ids: zero is not "nothing" here.
+func formatCreds(c Creds) string {
+	return fmt.Sprintf("ruid=%d euid=%d suid=%d fsuid=%d rgid=%d egid=%d sgid=%d fsgid=%d",
+		c.RUID, c.EUID, c.SUID, c.FSUID, c.RGID, c.EGID, c.SGID, c.FSGID)
+}
+
+// IDs is the thread's user and group ids.
+var IDs = check.Probe[Creds]{Name: "ids", Source: "getresuid(2)", Text: formatCreds, Live: func(k *check.Kernel, _ string) (Creds, error) {
+	if !k.Self() {
+		st, err := Status.Get(k.World(), "")
+		return st.Creds, err
+	}
+	ruid, euid, suid := unix.Getresuid()
+	rgid, egid, sgid := unix.Getresgid()
+	// An id of -1 is invalid: nothing is set, the old one is answered (setfsuid(2)).
+	fsuid, _ := unix.SetfsuidRetUid(-1)
+	fsgid, _ := unix.SetfsgidRetGid(-1)
+	return Creds{
+		RUID: uint32(ruid), EUID: uint32(euid), SUID: uint32(suid), FSUID: uint32(fsuid),
+		RGID: uint32(rgid), EGID: uint32(egid), SGID: uint32(sgid), FSGID: uint32(fsgid),
+	}, nil
+}}
+
+// GroupList is supplementary group ids.
+type GroupList struct{ List []uint32 }
+
+// Groups is the thread's supplementary groups.
+var Groups = check.Probe[GroupList]{Name: "groups", Source: "getgroups(2)", Live: func(k *check.Kernel, _ string) (GroupList, error) {
+	if !k.Self() {
+		st, err := Status.Get(k.World(), "")
+		return GroupList{st.Groups}, err
+	}
+	gids, err := unix.Getgroups()
+	if err != nil {
+		return GroupList{}, fmt.Errorf("getgroups: %w", err)
+	}
+	g := GroupList{List: make([]uint32, len(gids))}
+	for i, id := range gids {
+		g.List[i] = uint32(id)
+	}
+	return g, nil
+}}
+
+// Status is the thread's status file, parsed. Live walks ask it only where no
+// system call answers.
+var Status = check.Probe[StatusFile]{Name: "status", Source: "/proc/thread-self/status", Text: formatStatus, Live: func(k *check.Kernel, key string) (StatusFile, error) {
+	path := k.Proc("status")
+	if key != "" { // another process: the target of a signal, for example
+		pid, err := strconv.Atoi(key)
+		if err != nil {
+			return StatusFile{}, fmt.Errorf("pid %q: %w", key, err)
+		}
+		path = "/proc/" + strconv.Itoa(pid) + "/status"
+	}
+	b, err := k.ReadFile(path)
+	if err != nil {
+		return StatusFile{}, err
+	}
+	return ParseStatus(b)
+}}
+
+// Flag is a yes or no.
+type Flag struct{ Set bool }
+
+func formatFlag(f Flag) string { return "set=" + strconv.FormatBool(f.Set) }
+
+// Bounding says whether a capability, the key by name, is in the bounding set.
+var Bounding = check.Probe[Flag]{Name: "bounding", Source: "prctl(PR_CAPBSET_READ)", Text: formatFlag, Live: func(k *check.Kernel, key string) (Flag, error) {
+	c, err := check.ParseCap(key)
+	if err != nil {
+		return Flag{}, err
+	}
+	if !k.Self() {
+		st, err := Status.Get(k.World(), "")
+		return Flag{st.CapBnd.Has(c)}, err
+	}
+	n, err := prctl(unix.PR_CAPBSET_READ, uintptr(c))
+	return Flag{n == 1}, err
+}}
+
+// Ambient says whether a capability, the key by name, is in the ambient set.
+var Ambient = check.Probe[Flag]{Name: "ambient", Source: "prctl(PR_CAP_AMBIENT)", Text: formatFlag, Live: func(k *check.Kernel, key string) (Flag, error) {
+	c, err := check.ParseCap(key)
+	if err != nil {
+		return Flag{}, err
+	}
+	if !k.Self() {
+		st, err := Status.Get(k.World(), "")
+		return Flag{st.CapAmb.Has(c)}, err
+	}
+	n, err := prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_IS_SET, uintptr(c))
+	return Flag{n == 1}, err
+}}
+
+// NoNewPrivs is the no_new_privs attribute.
+var NoNewPrivs = check.Probe[Flag]{Name: "no_new_privs", Source: "prctl(PR_GET_NO_NEW_PRIVS)", Text: formatFlag, Live: func(k *check.Kernel, _ string) (Flag, error) {
+	if !k.Self() {
+		st, err := Status.Get(k.World(), "")
+		return Flag{st.NoNewPrivs}, err
+	}
+	n, err := prctl(unix.PR_GET_NO_NEW_PRIVS)
+	return Flag{n == 1}, err
+}}
+
+// Number is a number.
+type Number struct{ N int64 }
+
+// SeccompMode is 0 (none), 1 (strict) or 2 (filter).
+var SeccompMode = check.Probe[Number]{Name: "seccomp", Source: "prctl(PR_GET_SECCOMP)", Text: formatNumber, Live: func(k *check.Kernel, _ string) (Number, error) {
+	if !k.Self() {
+		st, err := Status.Get(k.World(), "")
+		return Number{int64(st.Seccomp)}, err
+	}
+	n, err := prctl(unix.PR_GET_SECCOMP)
+	if errors.Is(err, unix.EINVAL) { // a kernel without CONFIG_SECCOMP
+		return Number{}, nil
+	}
+	return Number{int64(n)}, err
+}}
+
+func formatNumber(n Number) string { return "n=" + strconv.FormatInt(n.N, 10) }
+
+// Securebits is the SECBIT_ flags; of the calling thread only.
+var Securebits = check.Probe[Number]{Name: "securebits", Source: "prctl(PR_GET_SECUREBITS)", Text: formatNumber, Live: func(k *check.Kernel, _ string) (Number, error) {
+	if !k.Self() {
+		return Number{}, errors.New("only a thread itself can tell its securebits")
+	}
+	n, err := prctl(unix.PR_GET_SECUREBITS)
+	return Number{int64(n)}, err
+}}
+
+// ThreadCaps is what the other threads of the process hold.
+type ThreadCaps struct {
+	Count     int          // how many others were asked
+	Effective check.CapSet // in the effective set of any of them
+	TID       int          // one that holds more than the thread itself; 0 if none does
+	More      bool         // there are more than were asked
+}
+
+// maxThreads bounds how many other threads are asked (1.3 µs each).
+const maxThreads = 64
+
+// Threads is what the other threads of the process hold. Credentials are per
+// thread: one may hold what this one lacks.
+var Threads = check.Probe[ThreadCaps]{Name: "threads", Source: "capget(2) of the other threads", Live: func(k *check.Kernel, _ string) (ThreadCaps, error) {
+	var own CapState
+	own, err := Caps.Get(k.World(), "")
+	if err != nil {
+		return ThreadCaps{}, err
+	}
+	var t ThreadCaps
+	tids, err := tasks(k.ProcPID("task"))
+	if err != nil {
+		return t, err
+	}
+	for _, tid := range tids {
+		if tid == k.Task().TID {
+			continue
+		}
+		if t.Count == maxThreads {
+			t.More = true
+			break
+		}
+		c, err := capget(tid)
+		if err != nil { // it ended in between
+			continue
+		}
+		t.Count++
+		t.Effective |= c.Effective
+		if t.TID == 0 && c.Effective&^own.Effective != 0 {
+			t.TID = tid
+		}
+	}
+	return t, nil
+}}
+
+func tasks(dir string) ([]int, error) {
+	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", dir, err)
+	}
+	defer unix.Close(fd)
+	var tids []int
+	buf := make([]byte, 4096)
+	for len(tids) <= 2*maxThreads {
+		n, err := unix.Getdents(fd, buf)
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", dir, err)
+		}
+		if n == 0 {
+			break
+		}
+		_, _, names := unix.ParseDirent(buf[:n], -1, nil)
+		for _, name := range names {
+			if tid, err := strconv.Atoi(name); err == nil {
+				tids = append(tids, tid)
+			}
+		}
+	}
+	return tids, nil
+}
+
+// Text is a string.
+type Text struct{ S string }
+
+// Exe is the path of the executable.
+var Exe = check.Probe[Text]{Name: "exe", Source: "readlink /proc/self/exe", Live: func(k *check.Kernel, _ string) (Text, error) {
+	s, err := k.Readlink(k.ProcPID("exe"))
+	return Text{s}, err
+}}
+
+// ExeKey is the key that means the executable of the task itself.
+const ExeKey = "/proc/self/exe"
+
+// Alive is an error if the task is gone.
+func Alive(t check.Task) error {
+	if t.Self {
+		return nil
+	}
+	if _, err := os.Lstat("/proc/" + strconv.Itoa(t.PID) + "/task/" + strconv.Itoa(t.TID)); err != nil {
+		return fmt.Errorf("look at %v: %w", t, err)
+	}
+	return nil
+}
+
+func prctl(option int, args ...uintptr) (int, error) {
+	var a [4]uintptr
+	copy(a[:], args)
+	r, _, e := unix.RawSyscall6(unix.SYS_PRCTL, uintptr(option), a[0], a[1], a[2], a[3], 0)
+	if e != 0 {
+		return 0, fmt.Errorf("prctl(%d): %w", option, e)
+	}
+	return int(r), nil
+}

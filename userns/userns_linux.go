@@ -1,0 +1,265 @@
+package userns
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/go-eperm/eperm/check"
+	"github.com/go-eperm/eperm/task"
+	"golang.org/x/sys/unix"
+)
+
+// InitInode is the inode number of the initial user namespace
+// (include/linux/proc_ns.h:PROC_USER_INIT_INO).
+const InitInode = 0xEFFFFFFD
+
+// Handle is a namespace by its inode number.
+type Handle struct{ Inode uint64 }
+
+// NS is the task's namespace of a kind, the key: "user", "net", "mnt", "uts",
+// "ipc", "pid", "cgroup", "time". A key like "123/user" is another process's.
+var NS = check.Probe[Handle]{Name: "ns", Source: "stat /proc/thread-self/ns", Live: func(k *check.Kernel, key string) (Handle, error) {
+	path := k.Proc("ns/" + key)
+	if pid, kind, ok := strings.Cut(key, "/"); ok {
+		path = "/proc/" + pid + "/ns/" + kind
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		return Handle{}, fmt.Errorf("stat %s: %w", path, err)
+	}
+	return Handle{st.Ino}, nil
+}}
+
+// Ownership is which user namespace owns a namespace.
+type Ownership struct {
+	Inode uint64 // of the owning user namespace
+	// Foreign is set when the owner is neither the task's user namespace nor
+	// below it: the kernel does not say which it is.
+	Foreign bool
+}
+
+// Owner is who owns the task's namespace of a kind, the key (ioctl_ns(2), NS_GET_USERNS).
+var Owner = check.Probe[Ownership]{Name: "ns_owner", Source: "ioctl(NS_GET_USERNS)", Live: func(k *check.Kernel, key string) (Ownership, error) {
+	if !k.Self() { // the ioctl judges by the caller's user namespace, not the task's
+		own, err := NS.Get(k.World(), "user")
+		if err != nil {
+			return Ownership{}, err
+		}
+		return ownerOf(k.Proc("ns/"+key), own.Inode)
+	}
+	return ownerOf(k.Proc("ns/"+key), 0)
+}}
+
+// ownerOf asks for the owner; relative is the user namespace of another task,
+// for which "foreign" is found by climbing, or 0.
+func ownerOf(path string, relative uint64) (Ownership, error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return Ownership{}, fmt.Errorf("open %s: %w", path, err)
+	}
+	defer unix.Close(fd)
+	owner, err := unix.IoctlRetInt(fd, unix.NS_GET_USERNS)
+	if errors.Is(err, unix.EPERM) {
+		return Ownership{Foreign: true}, nil
+	}
+	if err != nil {
+		return Ownership{}, fmt.Errorf("ioctl(NS_GET_USERNS) on %s: %w", path, err)
+	}
+	ino, err := inodeOf(owner)
+	if err != nil || relative == 0 {
+		unix.Close(owner)
+		return Ownership{Inode: ino}, err
+	}
+	// Is relative an ancestor of (or the same as) the owner?
+	o := Ownership{Inode: ino, Foreign: true}
+	for range 33 { // kernel/user_namespace.c allows 32 levels
+		if ino == relative {
+			o.Foreign = false
+			break
+		}
+		parent, err := unix.IoctlRetInt(owner, unix.NS_GET_PARENT)
+		if err != nil {
+			break
+		}
+		unix.Close(owner)
+		owner = parent
+		if ino, err = inodeOf(owner); err != nil {
+			break
+		}
+	}
+	unix.Close(owner)
+	return o, nil
+}
+
+func inodeOf(fd int) (uint64, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return 0, fmt.Errorf("fstat of a user namespace: %w", err)
+	}
+	return st.Ino, nil
+}
+
+// A Range is one line of a uid_map or gid_map (user_namespaces(7)).
+type Range struct{ Inside, Outside, Count uint32 }
+
+// IDMap is a whole map.
+type IDMap struct{ Ranges []Range }
+
+// Has says whether the id, as this namespace shows it, is mapped.
+func (m IDMap) Has(id uint32) bool {
+	for _, r := range m.Ranges {
+		if id >= r.Inside && id-r.Inside < r.Count {
+			return true
+		}
+	}
+	return false
+}
+
+// Full says whether every id is mapped to itself, as in the initial namespace.
+func (m IDMap) Full() bool {
+	return len(m.Ranges) == 1 && m.Ranges[0] == Range{0, 0, 4294967295}
+}
+
+// String is "0 1000 1, 1 100000 65536".
+func (m IDMap) String() string {
+	lines := make([]string, len(m.Ranges))
+	for i, r := range m.Ranges {
+		lines[i] = fmt.Sprintf("%d %d %d", r.Inside, r.Outside, r.Count)
+	}
+	return strings.Join(lines, ", ")
+}
+
+// Map is the id map of the task's user namespace; the key is "uid" or "gid".
+var Map = check.Probe[IDMap]{Name: "id_map", Source: "/proc/thread-self/uid_map, gid_map",
+	Text: func(m IDMap) string { return strconv.Quote(m.String()) },
+	Parse: func(s string) (IDMap, error) {
+		t, err := strconv.Unquote(s)
+		if err != nil {
+			return IDMap{}, err
+		}
+		return ParseMap(strings.ReplaceAll(t, ", ", "\n"))
+	},
+	Live: func(k *check.Kernel, key string) (IDMap, error) {
+		b, err := k.ReadFile(k.Proc(key + "_map"))
+		if err != nil {
+			return IDMap{}, err
+		}
+		return ParseMap(string(b))
+	}}
+
+// ParseMap reads the text of a uid_map or gid_map.
+func ParseMap(text string) (IDMap, error) {
+	var m IDMap
+	for line := range strings.Lines(text) {
+		f := strings.Fields(line)
+		if len(f) == 0 {
+			continue
+		}
+		if len(f) != 3 || len(m.Ranges) >= 340 { // UID_GID_MAP_MAX_EXTENTS
+			return IDMap{}, fmt.Errorf("parse id map: %.60q", line)
+		}
+		var n [3]uint32
+		for i := range f {
+			v, err := strconv.ParseUint(f[i], 10, 32)
+			if err != nil {
+				return IDMap{}, fmt.Errorf("parse id map: %w", err)
+			}
+			n[i] = uint32(v)
+		}
+		m.Ranges = append(m.Ranges, Range{n[0], n[1], n[2]})
+	}
+	return m, nil
+}
+
+// Setgroups is the content of /proc/PID/setgroups: "allow" or "deny".
+var Setgroups = check.Probe[task.Text]{Name: "setgroups", Source: "/proc/thread-self/setgroups", Live: func(k *check.Kernel, _ string) (task.Text, error) {
+	b, err := k.ReadFile(k.ProcPID("setgroups"))
+	return task.Text{S: strings.TrimSpace(string(b))}, err
+}}
+
+// A Where says towards which user namespace a capability has to be held.
+type Where struct {
+	kind whereKind
+	ns   string
+	role check.Role
+}
+
+type whereKind int8
+
+const (
+	own whereKind = iota
+	initial
+	ownerOfNS
+	target
+)
+
+// Own is the task's own user namespace: kernel/capability.c:ns_capable(current_user_ns(), …).
+func Own() Where { return Where{kind: own} }
+
+// Initial is the initial user namespace: kernel/capability.c:capable.
+func Initial() Where { return Where{kind: initial} }
+
+// OwnerOf is the owner of the task's namespace of that kind: "net", "mnt", "uts", "ipc", "pid", "cgroup", "time".
+func OwnerOf(ns string) Where { return Where{kind: ownerOfNS, ns: ns} }
+
+// OfProcess is the user namespace of the process that the operation names by "pid".
+func OfProcess() Where { return Where{kind: target} }
+
+// String is the place in words.
+func (w Where) String() string {
+	switch w.kind {
+	case initial:
+		return "the initial user namespace"
+	case ownerOfNS:
+		return "the user namespace that owns its " + nsNames[w.ns] + " namespace"
+	case target:
+		return "the user namespace of the process"
+	}
+	return "its own user namespace"
+}
+
+var nsNames = map[string]string{"net": "network", "mnt": "mount", "uts": "UTS", "ipc": "IPC", "pid": "pid", "cgroup": "cgroup", "time": "time"}
+
+// Kind is the kind of namespace that OwnerOf was made with; "" otherwise.
+func (w Where) Kind() string { return w.ns }
+
+// Place is where the task stands towards the namespace that counts: Allows
+// means that a capability of the task's counts there, Denies that it does not.
+func Place(p *check.Pass, w Where) check.Decision {
+	if w.kind == own {
+		return check.Allows
+	}
+	mine, ok := NS.Read(p, "user")
+	if !ok {
+		return check.Unknown
+	}
+	if mine.Inode == InitInode { // it is an ancestor of every namespace
+		return check.Allows
+	}
+	switch w.kind {
+	case initial:
+		return check.Denies
+	case ownerOfNS:
+		o, ok := Owner.Read(p, w.ns)
+		switch {
+		case !ok:
+			return check.Unknown
+		case o.Foreign:
+			return check.Denies
+		}
+		return check.Allows
+	}
+	theirs, ok := NS.Read(p, strconv.FormatInt(p.Op.Int("pid"), 10)+"/user")
+	switch {
+	case !ok:
+		return check.Unknown
+	case theirs.Inode == mine.Inode:
+		return check.Allows
+	}
+	return check.Unknown // it may be a descendant; without its descriptor nobody says
+}
+
+// Move is the assumption that the task is in the initial user namespace.
+func Move() check.Assumption { return check.AssumeIs(&NS, "user", Handle{InitInode}) }
