@@ -14,7 +14,7 @@ const (
 	NotPermission Class = iota // no failure of permission
 	Privilege                  // EPERM: a privilege is lacking
 	Access                     // EACCES: a permission check failed
-	ReadOnly              // EROFS: the mount or file system is read-only
+	ReadOnly                   // EROFS: the mount or file system is read-only
 	Unavailable                // ENOSYS, EOPNOTSUPP: absent, or made to look so by a policy
 )
 

@@ -153,7 +153,14 @@ func permission(p *check.Pass, name string, f inode.File, mask uint32, caps []ch
 	return v
 }
 
-// inodeCap is kernel/capability.c:capable_wrt_inode_uidgid.
+// InodeCap judges by kernel/capability.c:capable_wrt_inode_uidgid: the first
+// capability that is held in the task's own user namespace, over an inode whose
+// ids are mapped there. because is what made the kernel ask, a clause.
+func InodeCap(p *check.Pass, name string, f inode.File, because string, caps ...check.Cap) check.Verdict {
+	return inodeCap(p, name, f, because, caps...)
+}
+
+// inodeCap is InodeCap.
 func inodeCap(p *check.Pass, name string, f inode.File, because string, caps ...check.Cap) check.Verdict {
 	v := capability.Verdict(p, userns.Own(), because, caps...)
 	if v.Decision != check.Allows {

@@ -79,6 +79,12 @@ func flag(p *check.Pass, of check.Role, bit uint64, word, opposite string) check
 	if err != nil {
 		return p.Unknown()
 	}
+	return Deny(p, name, f, bit, word, opposite)
+}
+
+// Deny judges one mount flag below a known object: it refuses where the flag,
+// called word, is set; opposite is the mount option that lifts it.
+func Deny(p *check.Pass, name string, f inode.File, bit uint64, word, opposite string) check.Verdict {
 	fs, ok := Statfs.Read(p, name)
 	if !ok {
 		return p.Unknown()

@@ -1,27 +1,274 @@
 package rules
 
 import (
+	"syscall"
+
 	"github.com/go-eperm/eperm/attr"
+	"github.com/go-eperm/eperm/capability"
 	"github.com/go-eperm/eperm/check"
 	"github.com/go-eperm/eperm/dac"
+	"github.com/go-eperm/eperm/inode"
 	"github.com/go-eperm/eperm/lsm"
 	"github.com/go-eperm/eperm/mount"
 	"github.com/go-eperm/eperm/seccomp"
+	"github.com/go-eperm/eperm/userns"
+	"golang.org/x/sys/unix"
 )
 
 var fileRules = []check.Rule{
 	{
 		Name: "unlink", Calls: []string{"unlink", "unlinkat", "rmdir"}, Doc: "remove a name from a directory",
-		Gates: check.Gates( // fs/namei.c:do_unlinkat, do_rmdir → may_delete → vfs_unlink
+		Gates: check.Gates( // fs/namei.c:do_unlinkat, do_rmdir → vfs_unlink → may_delete
 			seccomp.Filter,
-			dac.Search(check.Ancestors),
+			way(check.Target),
 			mount.ReadOnly(check.Parent),
 			lsm.Hooks(lsm.Path, "path_unlink"),
-			dac.Write(check.Parent), attr.Immutable(check.Parent), // may_delete → inode_permission(dir)
-			attr.AppendOnly(check.Parent),
-			dac.Sticky(check.Target),
-			attr.AppendOnly(check.Target), attr.Immutable(check.Target), attr.SwapFile(check.Target),
+			mayDelete(check.Parent, check.Target),
 			lsm.Hooks(lsm.File, "inode_unlink"),
 		),
 	},
+	{
+		Name: "create", Calls: []string{"mkdir", "mkdirat", "symlink", "symlinkat"}, Doc: "make a directory or a symbolic link",
+		Gates: check.Gates( // fs/namei.c:do_mkdirat → vfs_mkdir → may_create
+			seccomp.Filter,
+			way(check.Target),
+			mount.ReadOnly(check.Parent),
+			lsm.Hooks(lsm.Path, "path_mkdir"),
+			mayCreate(check.Parent),
+			noCreate,
+			lsm.Hooks(lsm.File, "inode_create"),
+		),
+	},
+	{
+		Name: "mknod", Calls: []string{"mknod", "mknodat"}, Doc: "make a device node, fifo, socket or file",
+		Gates: check.Gates( // fs/namei.c:do_mknodat → may_mknod, vfs_mknod
+			mknodDir,
+			seccomp.Filter,
+			way(check.Target),
+			mount.ReadOnly(check.Parent),
+			lsm.Hooks(lsm.Path, "path_mknod"),
+			mayCreate(check.Parent),
+			check.When(makesDevice, need(userns.Initial(), capability.CAP_MKNOD)...),
+			noCreate,
+			lsm.Hooks(lsm.File, "inode_mknod"),
+		),
+	},
+	{
+		Name: "rename", Calls: []string{"rename", "renameat", "renameat2"}, Doc: "give an object another name",
+		Gates: check.Gates( // fs/namei.c:do_renameat2 → vfs_rename
+			seccomp.Filter,
+			way(check.Target), way(check.NewTarget),
+			mount.ReadOnly(check.Parent),
+			lsm.Hooks(lsm.Path, "path_rename"),
+			mayDelete(check.Parent, check.Target),
+			mayDelete(check.NewParent, check.NewTarget),
+			moveDir,
+			lsm.Hooks(lsm.File, "inode_rename"),
+		),
+	},
+	{
+		Name: "link", Calls: []string{"link", "linkat"}, Doc: "make a hard link",
+		Gates: check.Gates( // fs/namei.c:do_linkat → may_linkat, vfs_link
+			seccomp.Filter,
+			way(check.Target), way(check.NewTarget),
+			mount.ReadOnly(check.NewParent),
+			dac.ProtectedHardlinks(check.Target),
+			lsm.Hooks(lsm.Path, "path_link"),
+			mayCreate(check.NewParent),
+			attr.AppendOnly(check.Target), attr.Immutable(check.Target), userns.Unmapped(check.Target),
+			linkable,
+			lsm.Hooks(lsm.File, "inode_link"),
+		),
+	},
+	{
+		Name: "chown", Calls: []string{"chown", "lchown", "fchown", "fchownat"}, Doc: "change owner and group",
+		Gates: check.Gates( // fs/open.c:do_fchownat → chown_common → notify_change → setattr_prepare
+			seccomp.Filter,
+			way(check.Target),
+			mount.ReadOnly(check.Target),
+			lsm.Hooks(lsm.Path, "path_chown"),
+			maySetattr(check.Target),
+			lsm.Hooks(lsm.File, "inode_setattr"),
+			dac.Chown(check.Target),
+			lsm.Hooks(lsm.Capable, "capable"),
+		),
+	},
+	{
+		Name: "chmod", Calls: []string{"chmod", "fchmod", "fchmodat", "fchmodat2"}, Doc: "change the permission bits",
+		Gates: check.Gates( // fs/open.c:chmod_common → notify_change → setattr_prepare
+			seccomp.Filter,
+			way(check.Target),
+			mount.ReadOnly(check.Target),
+			lsm.Hooks(lsm.Path, "path_chmod"),
+			maySetattr(check.Target),
+			lsm.Hooks(lsm.File, "inode_setattr"),
+			dac.Owner(check.Target),
+			lsm.Hooks(lsm.Capable, "capable"),
+		),
+	},
+	{
+		Name: "utimes", Calls: []string{"utimensat", "utime", "utimes", "futimesat"}, Doc: "set a file's times to given ones",
+		When: not(arg("now", 1)),
+		Gates: check.Gates( // fs/utimes.c:vfs_utimes → notify_change with ATTR_TIMES_SET
+			seccomp.Filter,
+			way(check.Target),
+			mount.ReadOnly(check.Target),
+			maySetattr(check.Target),
+			lsm.Hooks(lsm.File, "inode_setattr"),
+			dac.Owner(check.Target),
+		),
+	},
+	{
+		Name: "touch", Calls: []string{"utimensat", "utime", "utimes", "futimesat"}, Doc: "set a file's times to now",
+		When: arg("now", 1),
+		Gates: check.Gates( // fs/utimes.c:vfs_utimes → notify_change with ATTR_TOUCH
+			seccomp.Filter,
+			way(check.Target),
+			mount.ReadOnly(check.Target),
+			attr.Immutable(check.Target),
+			dac.Touch(check.Target),
+			lsm.Hooks(lsm.File, "inode_setattr"),
+		),
+	},
+	{
+		Name: "truncate", Calls: []string{"truncate"}, Doc: "change a file's size by its path",
+		Gates: check.Gates( // fs/open.c:vfs_truncate
+			seccomp.Filter,
+			way(check.Target),
+			mount.ReadOnly(check.Target),
+			mayWrite(check.Target),
+			attr.AppendOnly(check.Target),
+			lsm.Hooks(lsm.Path, "path_truncate"),
+			verity.Answers(syscall.EPERM),
+		),
+	},
+	{
+		Name: "open", Calls: []string{"open", "openat", "openat2", "creat"}, Doc: "open a file",
+		Gates: check.Gates( // fs/namei.c:path_openat → open_last_lookups, do_open → may_open; fs/open.c:do_dentry_open
+			seccomp.Filter,
+			way(check.Target),
+			check.When(creates,
+				whenMissing(mount.ReadOnly(check.Parent)),
+				whenMissing(attr.Immutable(check.Parent)), whenMissing(dac.Write(check.Parent)), noCreate),
+			check.When(createsExisting, dac.ProtectedCreate(check.Target)),
+			check.When(opensForWriting, mount.ReadOnly(check.Target)),
+			openType,
+			check.When(opensForWriting, attr.Immutable(check.Target), userns.Unmapped(check.Target).Answers(syscall.EACCES)),
+			dac.Want(check.Target, openMode),
+			lsm.Hooks(lsm.File, "inode_permission"),
+			attr.AppendOnly(check.Target).If(func(o *check.Operation) bool {
+				f := o.Int("flags")
+				return f&unix.O_ACCMODE != unix.O_RDONLY && f&unix.O_APPEND == 0 || f&unix.O_TRUNC != 0
+			}),
+			dac.Owner(check.Target).If(flagged(unix.O_NOATIME)),
+			verity.If(opensForWriting),
+			lsm.Hooks(lsm.File, "file_open"),
+		),
+	},
+	{
+		Name: "setxattr", Calls: []string{"setxattr", "lsetxattr", "fsetxattr", "setxattrat", "removexattr", "lremovexattr", "fremovexattr", "removexattrat"},
+		Doc: "set or remove an extended attribute",
+		Gates: check.Gates( // fs/xattr.c:vfs_setxattr → xattr_permission
+			seccomp.Filter,
+			way(check.Target),
+			mount.ReadOnly(check.Target),
+			attr.Immutable(check.Target), attr.AppendOnly(check.Target), userns.Unmapped(check.Target),
+			check.When(xattrNamespace("trusted."), need(userns.Initial(), capability.CAP_SYS_ADMIN)...),
+			xattrUser.If(xattrNamespace("user.")),
+			dac.Write(check.Target).If(xattrNamespace("user.")),
+			dac.Owner(check.Target).If(xattrNamespace("system.posix_acl_")),
+			xattrFileCaps.If(func(o *check.Operation) bool { return o.Str("name") == "security.capability" }),
+			check.When(func(o *check.Operation) bool {
+				return xattrNamespace("security.")(o) && o.Str("name") != "security.capability"
+			}, need(userns.Initial(), capability.CAP_SYS_ADMIN)...),
+			lsm.Hooks(lsm.File, "inode_setxattr"),
+		),
+	},
+	{
+		Name: "chattr", Calls: []string{"ioctl"}, Doc: "change inode flags (FS_IOC_SETFLAGS)",
+		When: arg("request", unix.FS_IOC_SETFLAGS, fsIocSetflags32, fsIocFssetxattr),
+		Gates: check.Gates( // fs/ioctl.c:ioctl_setflags → vfs_fileattr_set
+			seccomp.Filter,
+			way(check.Target),
+			dac.Want(check.Target, func(*check.Operation) uint32 { return 4 }).If(hasPath),
+			mount.ReadOnly(check.Target),
+			dac.Owner(check.Target),
+			chattrImmutable,
+			lsm.Hooks(lsm.File, "file_ioctl"),
+		),
+	},
+	{
+		Name: "readwrite", Calls: []string{"read", "readv", "pread64", "preadv", "preadv2", "write", "writev", "pwrite64", "pwritev", "pwritev2", "ftruncate", "fallocate", "copy_file_range", "sendfile"},
+		Doc: "read or write through an open descriptor",
+		Gates: check.Gates(
+			seccomp.Filter,
+			attr.Immutable(check.Target).If(writes),
+			appendTruncate.If(func(o *check.Operation) bool { return o.Is("ftruncate", "fallocate") }),
+			sealed.If(writes),
+			lsm.Hooks(lsm.File, "file_permission"),
+		),
+	},
+	{
+		Name: "chdir", Calls: []string{"chdir", "fchdir"}, Doc: "change the working directory",
+		Gates: check.Gates( // fs/open.c:chdir
+			seccomp.Filter, way(check.Target), dac.Execute(check.Target), lsm.Hooks(lsm.File, "inode_permission"),
+		),
+	},
+	{
+		Name: "stat", Calls: []string{"stat", "lstat", "newfstatat", "fstatat64", "statx", "readlink", "readlinkat", "statfs"}, Doc: "look at an object",
+		Gates: check.Gates(seccomp.Filter, way(check.Target), lsm.Hooks(lsm.File, "inode_getattr")),
+	},
+	{
+		Name: "access", Calls: []string{"access", "faccessat", "faccessat2"}, Doc: "ask for permission",
+		Gates: check.Gates( // fs/open.c:do_faccessat, with the real ids unless AT_EACCESS
+			seccomp.Filter, way(check.Target),
+			attr.Immutable(check.Target).If(func(o *check.Operation) bool { return o.Int("mode")&2 != 0 }),
+			dac.Want(check.Target, func(o *check.Operation) uint32 { return uint32(o.Int("mode")) & 7 }),
+			lsm.Hooks(lsm.File, "inode_permission"),
+		),
+	},
+	{
+		Name: "getdents", Calls: []string{"getdents64", "getdents"}, Doc: "list a directory",
+		Gates: check.Gates(seccomp.Filter, lsm.Hooks(lsm.File, "file_permission")),
+	},
+}
+
+func hasPath(o *check.Operation) bool { return o.Str("path") != "" }
+
+// whenMissing is a gate on the directory that the kernel asks only when O_CREAT
+// has something to make.
+func whenMissing(g check.Gate) check.Gate {
+	run := g.Run
+	g.Run = func(p *check.Pass) check.Verdict {
+		if _, _, err := inode.Named(p, check.Target); !check.IsMissing(err) {
+			return p.AllowFor("the file exists: nothing is to be made")
+		}
+		return run(p)
+	}
+	return g
+}
+
+// creates is O_CREAT, as far as the directory is asked: gates on it allow where
+// the object exists already (see onCreate).
+func creates(o *check.Operation) bool { return o.Is("creat") || o.Int("flags")&unix.O_CREAT != 0 }
+
+// createsExisting is O_CREAT without O_EXCL.
+func createsExisting(o *check.Operation) bool {
+	return creates(o) && o.Int("flags")&unix.O_EXCL == 0
+}
+
+func writes(o *check.Operation) bool {
+	return !o.Is("read", "readv", "pread64", "preadv", "preadv2", "sendfile")
+}
+
+// makesDevice is fs/namei.c:vfs_mknod's condition: a device, but not a whiteout.
+func makesDevice(o *check.Operation) bool {
+	t := o.Int("mode") & unix.S_IFMT
+	return t == unix.S_IFBLK || t == unix.S_IFCHR && o.Int("dev") != 0
+}
+
+func xattrNamespace(prefix string) func(*check.Operation) bool {
+	return func(o *check.Operation) bool {
+		return len(o.Str("name")) >= len(prefix) && o.Str("name")[:len(prefix)] == prefix
+	}
 }

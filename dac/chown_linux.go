@@ -1,0 +1,91 @@
+package dac
+
+import (
+	"fmt"
+	"syscall"
+
+	"github.com/go-eperm/eperm/capability"
+	"github.com/go-eperm/eperm/check"
+	"github.com/go-eperm/eperm/inode"
+	"github.com/go-eperm/eperm/task"
+)
+
+var chownDoc = check.Doc{
+	ID: "dac.chown", Title: "change of owner,",
+	Text: "Giving a file to another user takes CAP_CHOWN over it; giving an own file to a group that one is in is free, " +
+		"any other change of the group takes CAP_CHOWN too.",
+	Kernel: "fs/attr.c:chown_ok, chgrp_ok",
+	Man:    "chown(2)",
+	Cause:  check.MissingCapability,
+	Errnos: []syscall.Errno{syscall.EPERM},
+}
+
+// Chown is the gate of chown_ok and chgrp_ok for the arguments uid and gid, -1 for unchanged.
+func Chown(of check.Role) check.Gate {
+	return check.Gate{Doc: &chownDoc, Role: of, Param: "CAP_CHOWN", Run: func(p *check.Pass) check.Verdict {
+		name, f, err := inode.Named(p, of)
+		switch {
+		case check.IsMissing(err):
+			return p.AllowFor("does not exist")
+		case err != nil:
+			return p.Unknown()
+		}
+		ids, ok := task.IDs.Read(p, "")
+		if !ok {
+			return p.Unknown()
+		}
+		uid, gid := p.Op.Int("uid"), p.Op.Int("gid")
+		isOwner := ids.FSUID == f.UID
+		if uid >= 0 && !(isOwner && uint32(uid) == f.UID) {
+			why := fmt.Sprintf("%s belongs to uid %d; giving it to uid %d is for CAP_CHOWN", check.Printable(name), f.UID, uid)
+			if uint32(uid) == f.UID {
+				why = fmt.Sprintf("%s belongs to uid %d, and setting its owner, even to the same, is for that user or CAP_CHOWN", check.Printable(name), f.UID)
+			}
+			return inodeCap(p, name, f, why, capability.CAP_CHOWN)
+		}
+		if gid < 0 {
+			return p.Allow()
+		}
+		if isOwner && uint32(gid) == f.GID {
+			return p.Allow()
+		}
+		s := Subject{UID: ids.FSUID, GID: ids.FSGID}
+		if isOwner {
+			groups, ok := task.Groups.Read(p, "")
+			if !ok {
+				return p.Unknown()
+			}
+			if s.Groups = groups.List; s.inGroup(uint32(gid)) {
+				return p.AllowFor("a group of its own")
+			}
+			return inodeCap(p, name, f, fmt.Sprintf("uid %d is not in group %d, to which %s is to be given", ids.FSUID, gid, check.Printable(name)), capability.CAP_CHOWN)
+		}
+		return inodeCap(p, name, f, fmt.Sprintf("%s belongs to uid %d, so changing its group is for that user or CAP_CHOWN", check.Printable(name), f.UID), capability.CAP_CHOWN)
+	}}
+}
+
+var touch = check.Doc{
+	ID: "dac.touch", Title: "owner, write permission, or",
+	Text:   "Setting the times of a file to now takes what owning it or writing it takes.",
+	Kernel: "fs/attr.c:may_setattr (ATTR_TOUCH)",
+	Man:    "utimensat(2)",
+	Cause:  check.FileMode,
+	Errnos: []syscall.Errno{syscall.EACCES},
+}
+
+// Touch is the gate of setting times to now.
+func Touch(of check.Role) check.Gate {
+	own, write := Owner(of), Write(of)
+	return check.Gate{Doc: &touch, Role: of, Param: "CAP_FOWNER", Run: func(p *check.Pass) check.Verdict {
+		v := own.Run(p)
+		if v.Decision == check.Allows {
+			return v
+		}
+		w := write.Run(p)
+		if w.Decision == check.Denies {
+			w.Errno = syscall.EACCES
+			w.Changes = append(w.Changes, v.Changes...)
+		}
+		return w
+	}}
+}

@@ -1,0 +1,191 @@
+package dac
+
+import (
+	"fmt"
+	"path"
+	"syscall"
+
+	"github.com/go-eperm/eperm/capability"
+	"github.com/go-eperm/eperm/check"
+	"github.com/go-eperm/eperm/inode"
+	"github.com/go-eperm/eperm/sysctl"
+	"github.com/go-eperm/eperm/task"
+	"golang.org/x/sys/unix"
+)
+
+var symlinks = check.Doc{
+	ID: "dac.protected-symlinks", Title: "protected_symlinks",
+	Text: "With fs.protected_symlinks, a symbolic link in a sticky world-writable directory is followed only by its owner, " +
+		"or where the directory has the same owner. No capability lifts that.",
+	Kernel: "fs/namei.c:may_follow_link",
+	Man:    "proc_sys_fs(5)",
+	Cause:  check.ProtectedLink,
+	Errnos: []syscall.Errno{syscall.EACCES},
+}
+
+// ProtectedSymlinks is the gate of following links in sticky directories.
+func ProtectedSymlinks(of check.Role) check.Gate {
+	return check.Gate{Doc: &symlinks, Role: of, Run: func(p *check.Pass) check.Verdict {
+		name, _ := inode.Path(p.Op, of)
+		if name == "" {
+			return p.Allow()
+		}
+		w := inode.WalkRole(p, of)
+		for _, l := range w.Links {
+			if !l.Last { // fs/namei.c:pick_link asks for the last component only
+				continue
+			}
+			link, err := inode.Lstat.ReadErr(p, l.Path)
+			if err != nil {
+				return p.Unknown()
+			}
+			dir, err := inode.Lstat.ReadErr(p, l.Dir)
+			if err != nil {
+				return p.Unknown()
+			}
+			ids, ok := task.IDs.Read(p, "")
+			if !ok {
+				return p.Unknown()
+			}
+			if link.UID == ids.FSUID || dir.Mode&(unix.S_ISVTX|0o002) != unix.S_ISVTX|0o002 || dir.UID == link.UID {
+				continue
+			}
+			on, err := sysctl.Number(p, "fs.protected_symlinks", 0)
+			if err != nil {
+				return p.UnknownFor(err.Error())
+			}
+			if on == 0 {
+				continue
+			}
+			return p.Deny(fmt.Sprintf("%s is a symbolic link of uid %d in the sticky, world-writable directory %s of uid %d; fs.protected_symlinks lets only uid %d follow it",
+				check.Printable(l.Path), link.UID, check.Printable(l.Dir), dir.UID, link.UID),
+				check.Change{Kind: check.ChangeCode, Text: "use the path that the link points to, or a directory that others cannot write"},
+				ActAs(link.UID), global(sysctl.Set("fs.protected_symlinks", "0")))
+		}
+		return p.Allow()
+	}}
+}
+
+// global marks a change that weakens the whole system.
+func global(c check.Change) check.Change {
+	c.Risk = check.HighRisk
+	c.Warn = "This weakens the whole system: it opens the classic attacks with links and files in /tmp again."
+	return c
+}
+
+var hardlinks = check.Doc{
+	ID: "dac.protected-hardlinks", Title: "protected_hardlinks,",
+	Text: "With fs.protected_hardlinks, a hard link to somebody else's file may be made only if the file is regular, without set-id bits, " +
+		"and readable and writable for the caller; CAP_FOWNER over it lifts that.",
+	Kernel: "fs/namei.c:may_linkat, safe_hardlink_source",
+	Man:    "proc_sys_fs(5), link(2)",
+	Cause:  check.ProtectedLink,
+	Errnos: []syscall.Errno{syscall.EPERM},
+}
+
+// ProtectedHardlinks is the gate of linking somebody else's file.
+func ProtectedHardlinks(of check.Role) check.Gate {
+	return check.Gate{Doc: &hardlinks, Role: of, Param: "CAP_FOWNER", Run: func(p *check.Pass) check.Verdict {
+		name, f, err := inode.Named(p, of)
+		switch {
+		case check.IsMissing(err):
+			return p.AllowFor("does not exist")
+		case err != nil:
+			return p.Unknown()
+		}
+		ids, ok := task.IDs.Read(p, "")
+		if !ok {
+			return p.Unknown()
+		}
+		if ids.FSUID == f.UID {
+			return p.AllowFor("it is the owner")
+		}
+		on, err := sysctl.Number(p, "fs.protected_hardlinks", 0)
+		if err != nil {
+			return p.UnknownFor(err.Error())
+		}
+		if on == 0 {
+			return p.AllowFor("fs.protected_hardlinks is 0")
+		}
+		why := ""
+		switch {
+		case !f.IsRegular():
+			why = "is no regular file"
+		case f.Mode&unix.S_ISUID != 0:
+			why = "is set-user-ID"
+		case f.Mode&(unix.S_ISGID|0o010) == unix.S_ISGID|0o010:
+			why = "is set-group-ID"
+		default:
+			v := permission(p, name, f, mayRead|mayWrite, []check.Cap{capability.CAP_DAC_OVERRIDE})
+			if v.Decision != check.Denies {
+				return v
+			}
+			why = "may not be read and written by this thread"
+		}
+		v := inodeCap(p, name, f, fmt.Sprintf("%s belongs to uid %d and %s, so fs.protected_hardlinks keeps others from linking it", check.Printable(name), f.UID, why), capability.CAP_FOWNER)
+		if v.Decision == check.Denies {
+			if v.Cause == check.MissingCapability {
+				v.Cause = check.ProtectedLink
+			}
+			v.Changes = append(append([]check.Change{ActAs(f.UID)}, v.Changes...), global(sysctl.Set("fs.protected_hardlinks", "0")))
+		}
+		return v
+	}}
+}
+
+var creat = check.Doc{
+	ID: "dac.protected-create", Title: "protected_regular, protected_fifos",
+	Text: "With fs.protected_regular or fs.protected_fifos, O_CREAT refuses to open an existing file or fifo of somebody else in a sticky " +
+		"directory that others (or, with 2, the group) can write, unless the directory has the same owner. No capability lifts that.",
+	Kernel: "fs/namei.c:may_create_in_sticky",
+	Man:    "proc_sys_fs(5)",
+	Cause:  check.ProtectedLink,
+	Errnos: []syscall.Errno{syscall.EACCES},
+}
+
+// ProtectedCreate is the gate of O_CREAT on an existing file in a sticky directory.
+func ProtectedCreate(of check.Role) check.Gate {
+	return check.Gate{Doc: &creat, Role: of, Run: func(p *check.Pass) check.Verdict {
+		name, f, err := inode.Named(p, of)
+		switch {
+		case check.IsMissing(err):
+			return p.AllowFor("does not exist")
+		case err != nil:
+			return p.Unknown()
+		}
+		setting := "fs.protected_regular"
+		switch f.Type() {
+		case unix.S_IFIFO:
+			setting = "fs.protected_fifos"
+		case unix.S_IFDIR:
+			return p.Allow()
+		}
+		dirName, dir, err := inode.ParentOf(p, name, true)
+		if err != nil {
+			return p.Unknown()
+		}
+		if dir.Mode&unix.S_ISVTX == 0 || f.UID == dir.UID {
+			return p.Allow()
+		}
+		ids, ok := task.IDs.Read(p, "")
+		if !ok {
+			return p.Unknown()
+		}
+		if f.UID == ids.FSUID || dir.Mode&0o022 == 0 {
+			return p.Allow()
+		}
+		level, err := sysctl.Number(p, setting, 0)
+		if err != nil {
+			return p.UnknownFor(err.Error())
+		}
+		// The kernel asks the level only for regular files and fifos.
+		other := f.Type() != unix.S_IFREG && f.Type() != unix.S_IFIFO
+		if !other && level == 0 || dir.Mode&0o002 == 0 && (other || level < 2) {
+			return p.AllowFor(fmt.Sprintf("%s is %d", setting, level))
+		}
+		return p.Deny(fmt.Sprintf("%s belongs to uid %d and lies in the sticky directory %s of uid %d: with %s = %d, opening it with O_CREAT is refused to everybody else, root included",
+			check.Printable(name), f.UID, check.Printable(dirName), dir.UID, setting, level),
+			check.Change{Kind: check.ChangeCode, Text: "open the existing file without O_CREAT (os.O_CREATE), or keep it in a directory of one's own instead of " + check.Printable(path.Clean(dirName))},
+			ActAs(f.UID), global(sysctl.Set(setting, "0")))
+	}}
+}

@@ -1,0 +1,280 @@
+package rules
+
+import (
+	"fmt"
+	"path"
+	"strings"
+	"syscall"
+
+	"github.com/go-eperm/eperm/attr"
+	"github.com/go-eperm/eperm/capability"
+	"github.com/go-eperm/eperm/check"
+	"github.com/go-eperm/eperm/dac"
+	"github.com/go-eperm/eperm/inode"
+	"github.com/go-eperm/eperm/mount"
+	"github.com/go-eperm/eperm/userns"
+	"golang.org/x/sys/unix"
+)
+
+// The gates that only one file operation has.
+
+const (
+	fsIocSetflags32 = 0x40046602 // FS_IOC32_SETFLAGS
+	fsIocFssetxattr = 0x401c5820 // FS_IOC_FSSETXATTR
+	procMagic       = 0x9fa0     // PROC_SUPER_MAGIC
+	sysfsMagic      = 0x62656572
+)
+
+var noCreateDoc = check.Doc{
+	ID: "file.no-create", Title: "file system can make it",
+	Text:   "A file system without the operation (procfs, sysfs, vfat for links) refuses to make such objects at all.",
+	Kernel: "fs/namei.c:vfs_mkdir, vfs_symlink, vfs_mknod, vfs_create (!dir->i_op)",
+	Man:    "mkdir(2)",
+	Cause:  check.Filesystem,
+	Errnos: []syscall.Errno{syscall.EPERM, syscall.EACCES},
+}
+
+// noCreate: directories of file systems without create, mkdir or symlink.
+var noCreate = check.Gate{Doc: &noCreateDoc, Role: check.Parent, Run: func(p *check.Pass) check.Verdict {
+	name, f, err := inode.Named(p, check.Parent)
+	if err != nil {
+		return p.Unknown()
+	}
+	if !strings.HasPrefix(f.Dev, "0:") && !p.Op.Is("symlink", "symlinkat", "mknod", "mknodat") {
+		return p.Allow()
+	}
+	if p.Op.Is("open", "openat", "openat2", "creat") {
+		if _, _, err := inode.Named(p, check.Target); err == nil {
+			return p.AllowFor("exists already")
+		}
+	}
+	fs, ok := mount.Statfs.Read(p, name)
+	switch {
+	case !ok:
+		return p.Unknown()
+	case fs.Magic == sysfsMagic, fs.Magic == procMagic && !p.Op.Is("open", "openat", "openat2", "creat"),
+		fs.Magic == 0x4d44 && p.Op.Is("symlink", "symlinkat", "mknod", "mknodat"): // MSDOS_SUPER_MAGIC
+		v := p.Deny(fmt.Sprintf("the file system of %s has no such objects", check.Printable(name)),
+			check.Change{Kind: check.ChangeCode, Text: "make it on another file system"})
+		if p.Op.Is("open", "openat", "openat2", "creat") { // fs/namei.c:lookup_open answers EACCES
+			v.Errno = syscall.EACCES
+		}
+		return v
+	}
+	return p.Allow()
+}}
+
+var mknodDirDoc = check.Doc{
+	ID: "file.mknod-type", Title: "mknod makes no directories",
+	Text: "mknod(2) refuses to make a directory.", Kernel: "fs/namei.c:may_mknod", Man: "mknod(2)", Cause: check.State,
+	Errnos: []syscall.Errno{syscall.EPERM},
+}
+
+var mknodDir = check.Gate{Doc: &mknodDirDoc, Role: check.Target, Run: func(p *check.Pass) check.Verdict {
+	if p.Op.Int("mode")&unix.S_IFMT == unix.S_IFDIR {
+		return p.Deny("mknod makes no directories", check.Change{Kind: check.ChangeCode, Text: "use mkdir"})
+	}
+	return p.Allow()
+}}
+
+var linkableDoc = check.Doc{
+	ID: "file.linkable", Title: "object can be linked",
+	Text:   "Directories have no further hard links, and some file systems have no hard links at all.",
+	Kernel: "fs/namei.c:vfs_link",
+	Man:    "link(2)",
+	Cause:  check.State,
+	Errnos: []syscall.Errno{syscall.EPERM},
+}
+
+var linkable = onFile(&linkableDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
+	if f.IsDir() {
+		return p.Deny(check.Printable(name)+" is a directory", check.Change{Kind: check.ChangeCode, Text: "use a symbolic link or a bind mount"})
+	}
+	dir, _, err := inode.Named(p, check.NewParent)
+	if err != nil {
+		return p.Unknown()
+	}
+	fs, ok := mount.Statfs.Read(p, dir)
+	switch {
+	case !ok:
+		return p.Unknown()
+	case fs.Magic == 0x4d44 || fs.Magic == 0x2011bab0 || fs.Magic == procMagic || fs.Magic == sysfsMagic: // vfat, exfat
+		return p.Deny("the file system of "+check.Printable(dir)+" has no hard links", check.Change{Kind: check.ChangeCode, Text: "copy the file"}).As(check.Filesystem)
+	}
+	return p.Allow()
+})
+
+var moveDirDoc = check.Doc{
+	ID: "file.move-directory", Title: "moved directory is writable",
+	Text:   "A directory that gets another parent has its '..' rewritten, which takes write permission on the directory itself.",
+	Kernel: "fs/namei.c:vfs_rename",
+	Man:    "rename(2)",
+	Cause:  check.FileMode,
+	Errnos: []syscall.Errno{syscall.EACCES},
+}
+
+var moveDir = check.Gate{Doc: &moveDirDoc, Role: check.Target, Run: func(p *check.Pass) check.Verdict {
+	name, f, err := inode.Named(p, check.Target)
+	switch {
+	case check.IsMissing(err):
+		return p.AllowFor("does not exist")
+	case err != nil:
+		return p.Unknown()
+	case !f.IsDir():
+		return p.Allow()
+	}
+	_, from, err := inode.Named(p, check.Parent)
+	if err != nil {
+		return p.Unknown()
+	}
+	_, to, err := inode.Named(p, check.NewParent)
+	if err != nil {
+		return p.Unknown()
+	}
+	if from.Ino == to.Ino && from.Dev == to.Dev {
+		return p.AllowFor("it keeps its parent")
+	}
+	_ = name
+	return dac.Write(check.Target).Run(p)
+}}
+
+var openTypeDoc = check.Doc{
+	ID: "file.open-type", Title: "device may be opened",
+	Text:   "A device node on a mount with nodev, or of a user namespace, cannot be opened.",
+	Kernel: "fs/namei.c:may_open, may_open_dev",
+	Man:    "mount(8)",
+	Cause:  check.MountOption,
+	Errnos: []syscall.Errno{syscall.EACCES},
+}
+
+// openType is may_open's look at the type.
+var openType = onFile(&openTypeDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
+	if t := f.Type(); t != unix.S_IFBLK && t != unix.S_IFCHR || p.Op.Int("flags")&unix.O_PATH != 0 {
+		return p.Allow()
+	}
+	return mount.Deny(p, name, f, mount.NoDevFlag, "nodev", "dev")
+})
+
+var verityDoc = check.Doc{
+	ID: "file.verity", Title: "no fs-verity",
+	Text:   "A file with fs-verity is read-only for good.",
+	Kernel: "fs/verity/open.c:fsverity_file_open; fs/attr.c:setattr_prepare",
+	Man:    "statx(2)",
+	Cause:  check.Sealed,
+	Errnos: []syscall.Errno{syscall.EPERM},
+}
+
+var verity = onFile(&verityDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
+	if f.Attrs&unix.STATX_ATTR_VERITY != 0 {
+		return p.Deny(check.Printable(name)+" has fs-verity: its content is sealed for good", check.Change{Kind: check.ChangeCode, Text: "make a new file and rename it over this one"})
+	}
+	return p.Allow()
+})
+
+var xattrUserDoc = check.Doc{
+	ID: "xattr.user", Title: "user.* attribute on a file or directory",
+	Text: "Attributes in user.* exist only on regular files and directories (on others: EPERM for writing); on a sticky directory only its owner " +
+		"or CAP_FOWNER sets them.",
+	Kernel: "fs/xattr.c:xattr_permission",
+	Man:    "xattr(7)",
+	Cause:  check.State,
+	Errnos: []syscall.Errno{syscall.EPERM},
+}
+
+var xattrUser = onFile(&xattrUserDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
+	if !f.IsRegular() && !f.IsDir() {
+		return p.Deny(fmt.Sprintf("%s is a %s: user.* attributes are for files and directories", check.Printable(name), f.Kind()),
+			check.Change{Kind: check.ChangeCode, Text: "keep the attribute on a regular file or a directory"})
+	}
+	if f.IsDir() && f.Mode&unix.S_ISVTX != 0 {
+		return dac.Owner(check.Target).Run(p)
+	}
+	return p.Allow()
+})
+
+var fileCapsDoc = check.Doc{
+	ID: "xattr.file-capabilities", Title: "CAP_SETFCAP over the file",
+	Text:   "Setting file capabilities takes CAP_SETFCAP over the inode.",
+	Kernel: "security/commoncap.c:cap_convert_nscap, cap_inode_setxattr",
+	Man:    "capabilities(7)",
+	Cause:  check.MissingCapability,
+	Errnos: []syscall.Errno{syscall.EPERM},
+}
+
+var xattrFileCaps = onFile(&fileCapsDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
+	return dac.InodeCap(p, name, f, "file capabilities of "+check.Printable(name)+" are to be set", capability.CAP_SETFCAP)
+})
+
+var chattrDoc = check.Doc{
+	ID: "chattr.flags", Title: "change of immutable or append-only",
+	Text:   "Setting or clearing the immutable or append-only flag takes CAP_LINUX_IMMUTABLE in the initial user namespace.",
+	Kernel: "fs/ioctl.c:fileattr_set_prepare",
+	Man:    "ioctl_iflags(2), chattr(1)",
+	Cause:  check.MissingCapability,
+	Errnos: []syscall.Errno{syscall.EPERM},
+}
+
+// The flags of FS_IOC_SETFLAGS that take a capability.
+const protectiveFlags = 0x10 | 0x20 // FS_IMMUTABLE_FL | FS_APPEND_FL
+
+var chattrImmutable = onFile(&chattrDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
+	var old int64
+	if f.Attrs&unix.STATX_ATTR_IMMUTABLE != 0 {
+		old |= 0x10
+	}
+	if f.Attrs&unix.STATX_ATTR_APPEND != 0 {
+		old |= 0x20
+	}
+	if p.Op.Has("flags") && (old^p.Op.Int("flags"))&protectiveFlags == 0 {
+		return p.AllowFor("neither flag changes")
+	}
+	return capability.Verdict(p, userns.Initial(), "the immutable or append-only flag of "+check.Printable(name)+" changes", capability.CAP_LINUX_IMMUTABLE)
+})
+
+var appendTruncateDoc = check.Doc{
+	ID: "file.append-truncate", Title: "not append-only",
+	Text:   "An append-only file cannot be truncated or punched, by no descriptor.",
+	Kernel: "fs/open.c:do_ftruncate, vfs_fallocate",
+	Man:    "ftruncate(2), fallocate(2)",
+	Cause:  check.AppendOnly,
+	Errnos: []syscall.Errno{syscall.EPERM},
+}
+
+var appendTruncate = onFile(&appendTruncateDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
+	if f.Attrs&unix.STATX_ATTR_APPEND != 0 {
+		return p.Deny(check.Printable(name)+" is append-only", attr.Clear(name, "a", unix.STATX_ATTR_APPEND))
+	}
+	return p.Allow()
+})
+
+var sealedDoc = check.Doc{
+	ID: "file.sealed", Title: "memfd seals",
+	Text:   "A sealed memfd refuses what its seals name: writing, shrinking, growing, further seals.",
+	Kernel: "mm/shmem.c:shmem_write_begin, shmem_setattr; mm/memfd.c",
+	Man:    "fcntl(2), memfd_create(2)",
+	Cause:  check.Sealed,
+	Errnos: []syscall.Errno{syscall.EPERM},
+}
+
+// sealed looks at the seals of a descriptor of this process.
+var sealed = check.Gate{Doc: &sealedDoc, Role: check.Target, Run: func(p *check.Pass) check.Verdict {
+	name, follow := inode.Path(p.Op, check.Target)
+	if !follow || !isDescriptor(name) {
+		return p.Allow()
+	}
+	seals, err := attr.Seals.ReadErr(p, name)
+	switch {
+	case err != nil:
+		return p.Unknown()
+	case seals.N&(unix.F_SEAL_WRITE|unix.F_SEAL_FUTURE_WRITE) != 0 && !p.Op.Is("ftruncate"),
+		seals.N&(unix.F_SEAL_SHRINK|unix.F_SEAL_GROW) != 0:
+		return p.Deny(fmt.Sprintf("the memfd is sealed (F_GET_SEALS = %#x), and seals cannot be taken away", seals.N),
+			check.Change{Kind: check.ChangeCode, Text: "write before sealing, or make a new memfd"})
+	}
+	return p.Allow()
+}}
+
+func isDescriptor(name string) bool {
+	dir := path.Dir(name)
+	return strings.HasPrefix(name, "/proc/") && strings.HasSuffix(dir, "/fd") || dir == "/dev/fd"
+}

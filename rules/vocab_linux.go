@@ -1,0 +1,116 @@
+package rules
+
+import (
+	"slices"
+	"syscall"
+
+	"github.com/go-eperm/eperm/attr"
+	"github.com/go-eperm/eperm/capability"
+	"github.com/go-eperm/eperm/check"
+	"github.com/go-eperm/eperm/dac"
+	"github.com/go-eperm/eperm/inode"
+	"github.com/go-eperm/eperm/lsm"
+	"github.com/go-eperm/eperm/mount"
+	"github.com/go-eperm/eperm/userns"
+	"golang.org/x/sys/unix"
+)
+
+// The vocabulary of the tables: sequences of gates that many paths share,
+// named after the kernel's functions.
+
+// need is kernel/capability.c:ns_capable: the capability, then what security
+// modules say of it.
+func need(where userns.Where, caps ...check.Cap) []check.Gate {
+	return append([]check.Gate{capability.Need(where, caps...)}, lsm.Hooks(lsm.Capable, "capable")...)
+}
+
+// needWith is need where the caller answers another errno.
+func needWith(errno syscall.Errno, where userns.Where, caps ...check.Cap) []check.Gate {
+	gates := need(where, caps...)
+	for i := range gates {
+		gates[i] = gates[i].Answers(errno)
+	}
+	return gates
+}
+
+// way is the walk to an object: fs/namei.c:link_path_walk.
+func way(of check.Role) []check.Gate {
+	ancestors := check.Ancestors
+	if of == check.NewTarget {
+		ancestors = check.NewAncestors
+	}
+	return []check.Gate{dac.Search(ancestors), dac.ProtectedSymlinks(of)}
+}
+
+// mayWrite is fs/namei.c:inode_permission with MAY_WRITE.
+func mayWrite(of check.Role) []check.Gate {
+	return check.Gates(
+		mount.ReadOnly(of),
+		attr.Immutable(of),
+		userns.Unmapped(of).Answers(syscall.EACCES),
+		dac.Write(of),
+		lsm.Hooks(lsm.File, "inode_permission"),
+	)
+}
+
+// mayCreate is fs/namei.c:may_create in the directory of the role Parent or NewParent.
+func mayCreate(dir check.Role) []check.Gate { return mayWrite(dir) }
+
+// mayDelete is fs/namei.c:may_delete.
+func mayDelete(dir, victim check.Role) []check.Gate {
+	return check.Gates(
+		mayWrite(dir),
+		attr.AppendOnly(dir),
+		dac.Sticky(victim), attr.AppendOnly(victim), attr.Immutable(victim), attr.SwapFile(victim), userns.Unmapped(victim),
+	)
+}
+
+// maySetattr is fs/attr.c:may_setattr for changes of mode, owner and given times.
+func maySetattr(of check.Role) []check.Gate {
+	return []check.Gate{attr.Immutable(of), attr.AppendOnly(of)}
+}
+
+// Conditions on arguments.
+
+// flagged is the condition that flags has any of bits.
+func flagged(bits int64) func(*check.Operation) bool {
+	return func(o *check.Operation) bool { return o.Int("flags")&bits != 0 }
+}
+
+// arg is the condition that a number argument is one of these.
+func arg(name string, values ...int64) func(*check.Operation) bool {
+	return func(o *check.Operation) bool { return slices.Contains(values, o.Int(name)) }
+}
+
+func not(cond func(*check.Operation) bool) func(*check.Operation) bool {
+	return func(o *check.Operation) bool { return !cond(o) }
+}
+
+// openMode is the permission bits that open(2)'s flags ask for (fs/open.c:build_open_flags, ACC_MODE).
+func openMode(o *check.Operation) uint32 {
+	flags := o.Int("flags")
+	bits := map[int64]uint32{unix.O_RDONLY: 4, unix.O_WRONLY: 2, unix.O_RDWR: 6, 3: 6}[flags&unix.O_ACCMODE]
+	if flags&unix.O_TRUNC != 0 {
+		bits |= 2
+	}
+	if flags&unix.O_PATH != 0 {
+		bits = 0
+	}
+	return bits
+}
+
+func opensForWriting(o *check.Operation) bool { return openMode(o)&2 != 0 }
+
+// stat is a small function gate: it reads the object and judges it.
+func onFile(doc *check.Doc, of check.Role, judge func(p *check.Pass, name string, f inode.File) check.Verdict) check.Gate {
+	return check.Gate{Doc: doc, Role: of, Run: func(p *check.Pass) check.Verdict {
+		name, f, err := inode.Named(p, of)
+		switch {
+		case check.IsMissing(err):
+			return p.AllowFor("does not exist")
+		case err != nil:
+			return p.Unknown()
+		}
+		return judge(p, name, f)
+	}}
+}

@@ -1,0 +1,3 @@
+// Package sysctl knows settings that gate operations, and who may write below
+// /proc/sys.
+package sysctl

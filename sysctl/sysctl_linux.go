@@ -1,0 +1,70 @@
+package sysctl
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/go-eperm/eperm/check"
+)
+
+// Setting is the value of a sysctl.
+type Setting struct {
+	Text string
+	// Absent is set where this kernel does not have it.
+	Absent bool
+}
+
+// Int is the first number of the value; false where there is none.
+func (s Setting) Int() (int, bool) {
+	f := strings.Fields(s.Text)
+	if len(f) == 0 {
+		return 0, false
+	}
+	n, err := strconv.Atoi(f[0])
+	return n, err == nil
+}
+
+// Value is a sysctl by its dotted name, the key: "kernel.yama.ptrace_scope".
+var Value = check.Probe[Setting]{Name: "sysctl", Source: "/proc/sys", Live: func(k *check.Kernel, key string) (Setting, error) {
+	b, err := k.ReadFile(File(key))
+	switch {
+	case check.IsMissing(err):
+		// Without procfs nothing is there: that is not an answer.
+		if _, perr := k.Readlink("/proc/self"); perr != nil {
+			return Setting{}, errors.New("procfs is not mounted")
+		}
+		return Setting{Absent: true}, nil
+	case err != nil:
+		return Setting{}, err
+	}
+	return Setting{Text: strings.TrimSpace(string(b))}, nil
+}}
+
+// File is the path of a sysctl's file.
+func File(name string) string {
+	return "/proc/sys/" + strings.ReplaceAll(name, ".", "/")
+}
+
+// Number reads the setting's first number; absent is def.
+func Number(p *check.Pass, name string, def int) (int, error) {
+	s, err := Value.ReadErr(p, name)
+	switch {
+	case err != nil:
+		return 0, err
+	case s.Absent:
+		return def, nil
+	}
+	n, ok := s.Int()
+	if !ok {
+		return 0, fmt.Errorf("sysctl %s: %.40q is no number", name, s.Text)
+	}
+	return n, nil
+}
+
+// Set is the change that gives a setting another value.
+func Set(name, value string) check.Change {
+	return check.Change{Kind: check.SetSysctl, Name: name, Value: value, Risk: check.MediumRisk,
+		Assume: []check.Assumption{check.AssumeIs(&Value, name, Setting{Text: value})}}
+}

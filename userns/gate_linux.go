@@ -1,0 +1,66 @@
+package userns
+
+import (
+	"fmt"
+	"strconv"
+	"syscall"
+
+	"github.com/go-eperm/eperm/check"
+	"github.com/go-eperm/eperm/inode"
+	"github.com/go-eperm/eperm/task"
+)
+
+var unmapped = check.Doc{
+	ID: "userns.unmapped", Title: "mapped ids",
+	Text: "A file whose owner or group has no mapping in the user namespace of its file system cannot be written, renamed, linked or removed: " +
+		"the ids could not be written back.",
+	Kernel: "fs/namei.c:inode_permission, may_delete; include/linux/fs.h:HAS_UNMAPPED_ID",
+	Man:    "user_namespaces(7)",
+	Cause:  check.UserNamespace,
+	Errnos: []syscall.Errno{syscall.EPERM},
+}
+
+// Unmapped is the gate of HAS_UNMAPPED_ID. It looks at what the *file system's*
+// user namespace maps, which only idmapped and foreign mounts lack; what the
+// task's own namespace lacks does not matter here.
+func Unmapped(of check.Role) check.Gate {
+	return check.Gate{Doc: &unmapped, Role: of, Run: func(p *check.Pass) check.Verdict {
+		_, f, err := inode.Named(p, of)
+		switch {
+		case check.IsMissing(err):
+			return p.AllowFor("does not exist")
+		case err != nil:
+			return p.Unknown()
+		}
+		// Seen through the idmap, an invalid id shows as -1 or the overflow id.
+		if f.UID == ^uint32(0) || f.GID == ^uint32(0) {
+			return p.Deny(fmt.Sprintf("its owner %d:%d has no mapping", f.UID, f.GID), check.Change{Kind: check.AskAdministrator,
+				Text: "mount the file system with an id mapping that covers its owner"})
+		}
+		return p.Allow()
+	}}
+}
+
+// Describe is the task's position in words for a reader: "root in a user
+// namespace, uid 1000 outside"; "" in the initial namespace.
+func Describe(w *check.World) string {
+	ns, err := NS.Get(w, "user")
+	if err != nil || ns.Inode == InitInode {
+		return ""
+	}
+	ids, err := task.IDs.Get(w, "")
+	if err != nil {
+		return "The task is in a user namespace of its own."
+	}
+	m, err := Map.Get(w, "uid")
+	if err != nil {
+		return "The task is in a user namespace of its own."
+	}
+	for _, r := range m.Ranges {
+		if ids.EUID >= r.Inside && ids.EUID-r.Inside < r.Count {
+			return fmt.Sprintf("The task is uid %d in a user namespace, which is uid %s outside: its capabilities count only over what that namespace owns.",
+				ids.EUID, strconv.Itoa(int(r.Outside+ids.EUID-r.Inside)))
+		}
+	}
+	return "The task is in a user namespace in which its own uid has no mapping."
+}
