@@ -14,6 +14,7 @@ type Pass struct {
 	Detail bool
 
 	gate  *Gate
+	up    *Pass // the pass that this one was made of by For
 	trace []*fact
 }
 
@@ -96,6 +97,12 @@ func (v Verdict) Note(sentences ...string) Verdict {
 	return v
 }
 
+// For is the same look at another operation: what is read through it is this
+// gate's evidence.
+func (p *Pass) For(op Operation) *Pass {
+	return &Pass{Op: &op, World: p.World, Seen: p.Seen, Detail: p.Detail, gate: p.gate, up: p}
+}
+
 // Judge runs one gate.
 func Judge(g *Gate, op *Operation, w *World, seen syscall.Errno, detail bool) Verdict {
 	p := Pass{Op: op, World: w, Seen: seen, Detail: detail, gate: g}
@@ -113,6 +120,9 @@ func Judge(g *Gate, op *Operation, w *World, seen syscall.Errno, detail bool) Ve
 }
 
 func (p *Pass) saw(f *fact) {
+	for p.up != nil {
+		p = p.up
+	}
 	for _, old := range p.trace {
 		if old == f {
 			return

@@ -120,6 +120,7 @@ const (
 	MapID            ChangeKind = "map-id"           // Value is the id; Name "uid" or "gid"
 	AllowDevice      ChangeKind = "allow-device"     // Path; Value is "c 1:3 rw"
 	ChangeCode       ChangeKind = "change-code"      // Text says what to do instead
+	ClearFileCaps    ChangeKind = "clear-file-caps"  // Path; Value is what is to be left, as setcap takes it ("" is none)
 	ClearNoNewPrivs  ChangeKind = "clear-no-new-privs"
 	SwapOff          ChangeKind = "swap-off"          // Path
 	ActAsOwner       ChangeKind = "act-as-owner"      // Value is the uid; act as that user

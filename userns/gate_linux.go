@@ -64,3 +64,44 @@ func Describe(w *check.World) string {
 	}
 	return "The task is in a user namespace in which its own uid has no mapping."
 }
+
+var restrictedDoc = check.Doc{
+	ID: "userns.apparmor", Title: "AppArmor lets unconfined programs make user namespaces",
+	Text: "With kernel.apparmor_restrict_unprivileged_userns, a program without a profile that has the rule userns gets a user namespace in which its " +
+		"capabilities are refused (Ubuntu 23.10 and later).",
+	Kernel: "security/apparmor/lsm.c:apparmor_userns_create",
+	Man:    "apparmor.d(5)",
+	Cause:  check.AppArmor,
+	Errnos: []syscall.Errno{syscall.EACCES, syscall.EPERM},
+}
+
+// Restricted is the gate of AppArmor's restriction of user namespaces.
+var Restricted = check.Gate{Doc: &restrictedDoc, Run: func(p *check.Pass) check.Verdict {
+	b, err := restrictSetting.ReadErr(p, "")
+	switch {
+	case err != nil:
+		return p.Unknown()
+	case b.N == 0:
+		return p.AllowFor("no such restriction")
+	}
+	return p.UnknownFor("kernel.apparmor_restrict_unprivileged_userns is 1: what is unconfined gets no power in a new user namespace")
+}}
+
+var restrictSetting = check.Probe[task.Number]{Name: "apparmor_userns", Source: "/proc/sys/kernel/apparmor_restrict_unprivileged_userns", Live: func(k *check.Kernel, _ string) (task.Number, error) {
+	b, err := k.ReadFile("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
+	if check.IsMissing(err) {
+		return task.Number{}, nil
+	}
+	if err != nil {
+		return task.Number{}, err
+	}
+	if len(b) > 0 && b[0] != '0' {
+		return task.Number{N: 1}, nil
+	}
+	return task.Number{}, nil
+}}
+
+// OwnerOfFile is who owns the namespace of a file like /proc/PID/ns/net, the key.
+var OwnerOfFile = check.Probe[Ownership]{Name: "nsfile_owner", Source: "ioctl(NS_GET_USERNS)", Live: func(k *check.Kernel, key string) (Ownership, error) {
+	return ownerOf(k.Path(key), 0)
+}}

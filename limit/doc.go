@@ -1,0 +1,2 @@
+// Package limit knows resource limits (getrlimit(2)) and what they refuse.
+package limit

@@ -1,0 +1,151 @@
+package rules
+
+import (
+	"fmt"
+	"syscall"
+
+	"github.com/go-eperm/eperm/capability"
+	"github.com/go-eperm/eperm/check"
+	"github.com/go-eperm/eperm/dac"
+	"github.com/go-eperm/eperm/inode"
+	"github.com/go-eperm/eperm/lsm"
+	"github.com/go-eperm/eperm/mount"
+	"github.com/go-eperm/eperm/seccomp"
+	"github.com/go-eperm/eperm/task"
+	"github.com/go-eperm/eperm/userns"
+)
+
+var execRules = []check.Rule{
+	{
+		Name: "exec", Calls: []string{"execve", "execveat"}, Doc: "run a program",
+		Gates: check.Gates( // fs/exec.c:do_open_execat → may_open; security/commoncap.c:cap_bprm_creds_from_file
+			seccomp.Filter,
+			way(check.Target),
+			execType, noExec,
+			dac.Execute(check.Target),
+			lsm.Hooks(lsm.File, "bprm_check_security"),
+			interpreter,
+			fileCaps,
+		),
+	},
+}
+
+var execTypeDoc = check.Doc{
+	ID: "exec.type", Title: "a regular file",
+	Text: "Only regular files can be executed.", Kernel: "fs/namei.c:may_open; fs/exec.c:do_open_execat", Man: "execve(2)", Cause: check.State,
+	Errnos: []syscall.Errno{syscall.EACCES},
+}
+
+var execType = onFile(&execTypeDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
+	if !f.IsRegular() {
+		return p.Deny(fmt.Sprintf("%s is a %s, not a program", check.Printable(name), f.Kind()), check.Change{Kind: check.ChangeCode, Text: "give the path of the program itself"})
+	}
+	return p.Allow()
+})
+
+var noExecDoc = check.Doc{
+	ID: "mount.noexec", Title: "mount without noexec",
+	Text: "Nothing on a mount with noexec can be executed.", Kernel: "fs/exec.c:path_noexec; fs/namei.c:may_open", Man: "mount(8)", Cause: check.MountOption,
+	Errnos: []syscall.Errno{syscall.EACCES},
+}
+
+var noExec = onFile(&noExecDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
+	return mount.Deny(p, name, f, mount.NoExecFlag, "noexec", "exec")
+})
+
+var interpreterDoc = check.Doc{
+	ID: "exec.interpreter", Title: "interpreter can be executed",
+	Text:   "The interpreter that a script names in its #! line is opened for execution like the script itself.",
+	Kernel: "fs/binfmt_script.c:load_script → fs/exec.c:open_exec",
+	Man:    "execve(2)",
+	Cause:  check.FileMode,
+	Errnos: []syscall.Errno{syscall.EACCES, syscall.EPERM},
+}
+
+// shebang is the interpreter of a script, the key by its path; "" for anything else.
+var shebang = check.Probe[task.Text]{Name: "shebang", Source: "read(2)", Live: func(k *check.Kernel, key string) (task.Text, error) {
+	s, err := readShebang(k.Path(key))
+	return task.Text{S: s}, err
+}}
+
+var interpreter = onFile(&interpreterDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
+	s, err := shebang.ReadErr(p, name)
+	switch {
+	case err != nil:
+		return p.Faint("the file may be executed, not read: whether it is a script is not known")
+	case s.S == "":
+		return p.AllowFor("no script")
+	}
+	sub := p.For(check.Operation{Call: "execve", Args: []check.Arg{check.S("path", s.S)}})
+	for _, g := range []check.Gate{dac.Search(check.Ancestors), execType, noExec, dac.Execute(check.Target)} {
+		if v := g.Run(sub); v.Decision != check.Allows {
+			if v.Decision == check.Denies {
+				v.Cause, v.Errno = g.Doc.Cause, g.Doc.Errnos[0]
+				v.Reason = "of the interpreter " + check.Printable(s.S) + ": " + v.Reason
+			}
+			return v
+		}
+	}
+	return p.Allow()
+})
+
+var execCapsDoc = check.Doc{
+	ID: "exec.file-capabilities", Title: "file capabilities within the bounding set",
+	Text: "A file with the effective bit that asks for capabilities outside the bounding set is not run with fewer: the exec is refused " +
+		"(unless the mount is nosuid or of another user namespace, where file capabilities do not count).",
+	Kernel: "security/commoncap.c:bprm_caps_from_vfs_caps, get_file_caps",
+	Man:    "capabilities(7), \"Safety checking for capability-dumb binaries\"",
+	Cause:  check.FileCapability,
+	Errnos: []syscall.Errno{syscall.EPERM},
+}
+
+var fileCaps = onFile(&execCapsDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
+	fc, err := capability.OfFile.ReadErr(p, name)
+	switch {
+	case err != nil:
+		return p.Unknown()
+	case !fc.Present || !fc.Effective:
+		return p.AllowFor("none with the effective bit")
+	}
+	fs, ok := mount.Statfs.Read(p, name)
+	switch {
+	case !ok:
+		return p.Unknown()
+	case fs.Flags&mount.NoSUIDFlag != 0:
+		return p.AllowFor("the mount is nosuid: they do not count")
+	}
+	if fc.Version < 3 { // security/commoncap.c:rootid_owns_currentns
+		ns, ok := userns.NS.Read(p, "user")
+		switch {
+		case !ok:
+			return p.Unknown()
+		case ns.Inode != userns.InitInode:
+			return p.AllowFor("in a user namespace of its own they do not count")
+		}
+	}
+	for _, c := range fc.Permitted.List() {
+		b, ok := task.Bounding.Read(p, c.String())
+		if !ok {
+			return p.Unknown()
+		}
+		if b.Set {
+			continue
+		}
+		caps, ok := task.Caps.Read(p, "")
+		if !ok {
+			return p.Unknown()
+		}
+		if fc.Inheritable.Has(c) && caps.Inheritable.Has(c) {
+			continue // gained by inheritance
+		}
+		rest := fc
+		rest.Permitted = rest.Permitted.Remove(c)
+		v := p.Deny(fmt.Sprintf("%s has the file capability %s with the effective bit (%s), and %s is outside this thread's bounding set: the kernel does not run it with less", check.Printable(name), c, fc, c),
+			check.Grants(c, capability.Granted(c)...),
+			check.Change{Kind: check.ClearFileCaps, Path: name, Cap: c, Value: rest.String(), Risk: check.LowRisk,
+				Warn:   "The program then runs without the capability: it has to cope.",
+				Assume: []check.Assumption{check.AssumeIs(&capability.OfFile, name, rest)}})
+		return v
+	}
+	return p.Allow()
+})

@@ -1,0 +1,61 @@
+package rules
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+
+	"github.com/go-eperm/eperm/check"
+	"github.com/go-eperm/eperm/sysctl"
+	"golang.org/x/sys/unix"
+)
+
+func trimNL(b []byte) []byte { return bytes.TrimRight(b, "\n\x00 ") }
+
+// cgroupDir is the task's directory of a version 1 controller; "" where there is none.
+func cgroupDir(k *check.Kernel, controller string) (string, error) {
+	b, err := k.ReadFile(k.Proc("cgroup"))
+	if err != nil {
+		return "", err
+	}
+	for line := range strings.Lines(string(b)) {
+		f := strings.SplitN(strings.TrimRight(line, "\n"), ":", 3)
+		if len(f) == 3 && strings.Contains(","+f[1]+",", ","+controller+",") {
+			return "/sys/fs/cgroup/" + f[1] + f[2], nil
+		}
+	}
+	return "", nil
+}
+
+// aboveNrOpen refuses a limit of descriptors above what the kernel allows anybody.
+func aboveNrOpen(p *check.Pass, hard uint64) (check.Verdict, bool) {
+	n, err := sysctl.Number(p, "fs.nr_open", 1<<20)
+	if err != nil || hard <= uint64(n) {
+		return check.Verdict{}, false
+	}
+	return p.Deny(fmt.Sprintf("RLIMIT_NOFILE cannot exceed fs.nr_open (%d), with any privilege", n), sysctl.Set("fs.nr_open", fmt.Sprint(hard))).As(check.Sysctl), true
+}
+
+// readShebang is the interpreter of a script (fs/binfmt_script.c), "" for other files.
+func readShebang(path string) (string, error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	if err != nil {
+		return "", fmt.Errorf("open %s: %w", check.Printable(path), err)
+	}
+	defer unix.Close(fd)
+	var buf [256]byte // BINPRM_BUF_SIZE
+	n, err := unix.Read(fd, buf[:])
+	if err != nil {
+		return "", fmt.Errorf("read %s: %w", check.Printable(path), err)
+	}
+	line, ok := strings.CutPrefix(string(buf[:max(n, 0)]), "#!")
+	if !ok {
+		return "", nil
+	}
+	line, _, _ = strings.Cut(line, "\n")
+	f := strings.Fields(line)
+	if len(f) == 0 {
+		return "", nil
+	}
+	return f[0], nil
+}

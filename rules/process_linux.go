@@ -1,0 +1,498 @@
+package rules
+
+import (
+	"fmt"
+	"strconv"
+	"syscall"
+
+	"github.com/go-eperm/eperm/capability"
+	"github.com/go-eperm/eperm/check"
+	"github.com/go-eperm/eperm/inode"
+	"github.com/go-eperm/eperm/limit"
+	"github.com/go-eperm/eperm/lsm"
+	"github.com/go-eperm/eperm/mount"
+	"github.com/go-eperm/eperm/seccomp"
+	"github.com/go-eperm/eperm/task"
+	"github.com/go-eperm/eperm/userns"
+	"golang.org/x/sys/unix"
+)
+
+var processRules = []check.Rule{
+	{
+		Name: "setpriority", Calls: []string{"setpriority", "nice"}, Doc: "change the nice value",
+		Gates: check.Gates( // kernel/sys.c:set_one_prio
+			seccomp.Filter,
+			niceOwner,
+			niceLimit,
+			lsm.Hooks(lsm.Other, "task_setnice"),
+		),
+	},
+	{
+		Name: "scheduler", Calls: []string{"sched_setscheduler", "sched_setparam", "sched_setattr"}, Doc: "change the scheduling policy",
+		Gates: check.Gates( // kernel/sched/syscalls.c:user_check_sched_setscheduler, __sched_setscheduler
+			seccomp.Filter,
+			schedOwner,
+			schedPolicy,
+			lsm.Hooks(lsm.Other, "task_setscheduler"),
+			rtGroup,
+		),
+	},
+	{
+		Name: "affinity", Calls: []string{"sched_setaffinity", "ioprio_set", "migrate_pages", "move_pages"}, Doc: "change where another process runs",
+		Gates: check.Gates(seccomp.Filter, schedOwner, lsm.Hooks(lsm.Other, "task_setscheduler")), // kernel/sched/syscalls.c:sched_setaffinity
+	},
+	{
+		Name: "rlimit", Calls: []string{"setrlimit", "prlimit64"}, Doc: "change a resource limit",
+		Gates: check.Gates( // kernel/sys.c:do_prlimit, check_prlimit_permission
+			seccomp.Filter,
+			prlimitOwner,
+			hardLimit,
+			lsm.Hooks(lsm.Capable, "capable"),
+			lsm.Hooks(lsm.Other, "task_setrlimit"),
+		),
+	},
+	{
+		Name: "mlock", Calls: []string{"mlock", "mlock2", "mlockall"}, Doc: "lock memory",
+		Gates: check.Gates(seccomp.Filter, memlock), // mm/mlock.c:do_mlock → can_do_mlock
+	},
+	{
+		Name: "mmap", Calls: []string{"mmap", "mmap2", "mprotect"}, Doc: "map a file or memory",
+		Gates: check.Gates( // mm/mmap.c:do_mmap
+			seccomp.Filter,
+			mapExec,
+			memlock.If(flagged(unix.MAP_LOCKED)),
+			lsm.Hooks(lsm.File, "mmap_file"),
+		),
+	},
+	{
+		Name: "setsid", Calls: []string{"setsid"}, Doc: "start a session",
+		Gates: check.Gates(seccomp.Filter, groupLeader), // kernel/sys.c:ksys_setsid
+	},
+	{
+		Name: "setpgid", Calls: []string{"setpgid"}, Doc: "change the process group",
+		Gates: check.Gates(seccomp.Filter, pgidGate), // kernel/sys.c:setpgid
+	},
+	{
+		Name: "epoll_ctl", Calls: []string{"epoll_ctl", "epoll_ctl_add"}, Doc: "watch a descriptor",
+		Gates: check.Gates(seccomp.Filter, pollable), // fs/eventpoll.c:do_epoll_ctl
+	},
+}
+
+var niceOwnerDoc = check.Doc{
+	ID: "nice.owner", Title: "process of the same user, or",
+	Text:   "The caller's effective uid has to equal the target's real or effective uid, or it holds CAP_SYS_NICE in the target's user namespace.",
+	Kernel: "kernel/sys.c:set_one_prio_perm",
+	Man:    "setpriority(2)",
+	Cause:  check.ProcessAccess,
+	Errnos: []syscall.Errno{syscall.EPERM},
+}
+
+var niceOwner = check.Gate{Doc: &niceOwnerDoc, Role: check.Process, Param: "CAP_SYS_NICE", Run: func(p *check.Pass) check.Verdict {
+	if p.Op.Int("which") != unix.PRIO_PROCESS || p.Op.Is("nice") {
+		return p.AllowFor("a group or user: only processes that may be changed count")
+	}
+	return sameUser(p, p.Op.Int("who"), func(ids, t task.Creds) bool { return ids.EUID == t.RUID || ids.EUID == t.EUID }, userns.OfProcess(), capability.CAP_SYS_NICE)
+}}
+
+// sameUser judges by a comparison of ids, or a capability.
+func sameUser(p *check.Pass, pid int64, same func(ids, t task.Creds) bool, where userns.Where, c check.Cap) check.Verdict {
+	if pid == 0 || pid == int64(p.World.Task().PID) || pid == int64(p.World.Task().TID) {
+		return p.AllowFor("its own process")
+	}
+	ids, ok := task.IDs.Read(p, "")
+	if !ok {
+		return p.Unknown()
+	}
+	st, err := task.Status.ReadErr(p, strconv.FormatInt(pid, 10))
+	switch {
+	case check.IsMissing(err):
+		return p.AllowFor("no such process")
+	case err != nil:
+		return p.Unknown()
+	case same(ids, st.Creds):
+		return p.AllowFor("same user")
+	}
+	v := capability.Verdict(p, where, fmt.Sprintf("process %d (%s) belongs to uid %d, not to uid %d", pid, check.Printable(st.Name), st.Creds.RUID, ids.EUID), c)
+	if v.Decision == check.Denies && v.Cause == check.MissingCapability {
+		v.Cause = check.ProcessAccess
+	}
+	return v
+}
+
+var niceLimitDoc = check.Doc{
+	ID: "nice.limit", Title: "nice value within RLIMIT_NICE, or",
+	Text:   "Lowering the nice value below what RLIMIT_NICE grants takes CAP_SYS_NICE in the initial user namespace.",
+	Kernel: "kernel/sched/syscalls.c:can_nice; kernel/sys.c:set_one_prio",
+	Man:    "setpriority(2), getrlimit(2)",
+	Cause:  check.MissingCapability,
+	Errnos: []syscall.Errno{syscall.EACCES, syscall.EPERM},
+}
+
+// niceOf is the nice value of a process, the key.
+var niceOf = check.Probe[task.Number]{Name: "nice", Source: "getpriority(2)", Live: func(k *check.Kernel, key string) (task.Number, error) {
+	pid, err := strconv.Atoi(key)
+	if err != nil {
+		return task.Number{}, fmt.Errorf("pid %q: %w", key, err)
+	}
+	if pid == 0 && !k.Self() {
+		pid = k.Task().TID
+	}
+	n, err := unix.Getpriority(unix.PRIO_PROCESS, pid)
+	if err != nil {
+		return task.Number{}, fmt.Errorf("getpriority: %w", err)
+	}
+	return task.Number{N: 20 - int64(n)}, nil // the system call answers 20 − nice
+}}
+
+var niceLimit = check.Gate{Doc: &niceLimitDoc, Param: "CAP_SYS_NICE", Run: func(p *check.Pass) check.Verdict {
+	who := "0"
+	if p.Op.Int("which") == unix.PRIO_PROCESS && p.Op.Has("who") {
+		who = strconv.FormatInt(p.Op.Int("who"), 10)
+	}
+	now, ok := niceOf.Read(p, who)
+	if !ok {
+		return p.Unknown()
+	}
+	want := max(p.Op.Int("prio"), -20)
+	if p.Op.Is("nice") {
+		want = max(now.N+p.Op.Int("prio"), -20)
+	}
+	if want >= now.N {
+		return p.AllowFor("it does not get more of the processor")
+	}
+	key := strconv.Itoa(unix.RLIMIT_NICE)
+	if who != "0" {
+		key = who + "/" + key
+	}
+	l, ok := limit.Of.Read(p, key)
+	if !ok {
+		return p.Unknown()
+	}
+	if uint64(20-want) <= l.Soft {
+		return p.AllowFor("within RLIMIT_NICE")
+	}
+	v := capability.Verdict(p, userns.Initial(), fmt.Sprintf("nice %d is below what RLIMIT_NICE of %d grants (20 − the limit)", want, l.Soft), capability.CAP_SYS_NICE)
+	if v.Decision == check.Denies {
+		v.Changes = append([]check.Change{limit.Raise(unix.RLIMIT_NICE, uint64(20-want))}, v.Changes...)
+		if p.Op.Is("nice") {
+			v.Errno = syscall.EPERM
+		}
+	}
+	return v
+}}
+
+var schedOwnerDoc = check.Doc{
+	ID: "sched.owner", Title: "process of the same user, or",
+	Text:   "The caller's effective uid has to equal the target's real or effective uid, or it holds CAP_SYS_NICE.",
+	Kernel: "kernel/sched/syscalls.c:check_same_owner, user_check_sched_setscheduler",
+	Man:    "sched_setscheduler(2)",
+	Cause:  check.ProcessAccess,
+	Errnos: []syscall.Errno{syscall.EPERM},
+}
+
+var schedOwner = check.Gate{Doc: &schedOwnerDoc, Role: check.Process, Param: "CAP_SYS_NICE", Run: func(p *check.Pass) check.Verdict {
+	return sameUser(p, p.Op.Int("pid"), func(ids, t task.Creds) bool { return ids.EUID == t.RUID || ids.EUID == t.EUID }, userns.Initial(), capability.CAP_SYS_NICE)
+}}
+
+var schedDoc = check.Doc{
+	ID: "sched.policy", Title: "policy within the limits, or",
+	Text: "Real-time policies are bounded by RLIMIT_RTPRIO, deadline scheduling is not granted by any limit: beyond, CAP_SYS_NICE in the initial user namespace. " +
+		"Leaving SCHED_IDLE takes what lowering the nice value takes.",
+	Kernel: "kernel/sched/syscalls.c:user_check_sched_setscheduler",
+	Man:    "sched(7)",
+	Cause:  check.MissingCapability,
+	Errnos: []syscall.Errno{syscall.EPERM},
+}
+
+var schedPolicy = check.Gate{Doc: &schedDoc, Param: "CAP_SYS_NICE", Run: func(p *check.Pass) check.Verdict {
+	switch policy := p.Op.Int("policy") &^ 0x40000000; policy { // SCHED_RESET_ON_FORK
+	case unix.SCHED_FIFO, unix.SCHED_RR:
+		l, ok := limit.Of.Read(p, strconv.Itoa(unix.RLIMIT_RTPRIO))
+		if !ok {
+			return p.Unknown()
+		}
+		prio := max(p.Op.Int("prio"), 1)
+		if l.Soft != 0 && uint64(prio) <= l.Soft {
+			return p.AllowFor("within RLIMIT_RTPRIO")
+		}
+		v := capability.Verdict(p, userns.Initial(), fmt.Sprintf("real-time priority %d is above RLIMIT_RTPRIO (%d)", prio, l.Soft), capability.CAP_SYS_NICE)
+		if v.Decision == check.Denies {
+			v.Changes = append([]check.Change{limit.Raise(unix.RLIMIT_RTPRIO, uint64(prio))}, v.Changes...)
+		}
+		return v
+	case unix.SCHED_DEADLINE:
+		return capability.Verdict(p, userns.Initial(), "deadline scheduling is asked for", capability.CAP_SYS_NICE)
+	}
+	return p.AllowFor("not a real-time policy")
+}}
+
+var rtGroupDoc = check.Doc{
+	ID: "cgroup.rt", Title: "real-time budget of the cgroup",
+	Text:   "With CONFIG_RT_GROUP_SCHED, a task can become real-time only where its cpu cgroup has a budget (cpu.rt_runtime_us above 0); no capability lifts that.",
+	Kernel: "kernel/sched/syscalls.c:__sched_setscheduler (rt_bandwidth.rt_runtime)",
+	Man:    "sched(7)",
+	Cause:  check.Cgroup,
+	Errnos: []syscall.Errno{syscall.EPERM},
+}
+
+// rtRuntime is cpu.rt_runtime_us of the task's cpu cgroup (version 1).
+var rtRuntime = check.Probe[task.Text]{Name: "rt_runtime", Source: "cpu.rt_runtime_us", Live: func(k *check.Kernel, _ string) (task.Text, error) {
+	dir, err := cgroupDir(k, "cpu")
+	if err != nil || dir == "" {
+		return task.Text{}, err
+	}
+	b, err := k.ReadFile(dir + "/cpu.rt_runtime_us")
+	if check.IsMissing(err) {
+		return task.Text{}, nil
+	}
+	return task.Text{S: string(trimNL(b))}, err
+}}
+
+var rtGroup = check.Gate{Doc: &rtGroupDoc, Run: func(p *check.Pass) check.Verdict {
+	if policy := p.Op.Int("policy"); policy != unix.SCHED_FIFO && policy != unix.SCHED_RR {
+		return p.Allow()
+	}
+	r, err := rtRuntime.ReadErr(p, "")
+	switch {
+	case err != nil:
+		return p.Faint("the cpu cgroup could not be read")
+	case r.S == "0":
+		return p.Deny("the task's cpu cgroup has no real-time budget (cpu.rt_runtime_us is 0)", check.Change{Kind: check.AskAdministrator,
+			Text: "give the cgroup a budget (cpu.rt_runtime_us), or move the task to one that has it", Assume: []check.Assumption{check.AssumeIs(&rtRuntime, "", task.Text{S: "950000"})}})
+	}
+	return p.Allow()
+}}
+
+var prlimitDoc = check.Doc{
+	ID: "rlimit.owner", Title: "process with the same ids, or",
+	Text:   "Another process's limits can be changed where the caller's real ids equal all of its ids, or with CAP_SYS_RESOURCE in its user namespace.",
+	Kernel: "kernel/sys.c:check_prlimit_permission",
+	Man:    "prlimit(2)",
+	Cause:  check.ProcessAccess,
+	Errnos: []syscall.Errno{syscall.EPERM},
+}
+
+var prlimitOwner = check.Gate{Doc: &prlimitDoc, Role: check.Process, Param: "CAP_SYS_RESOURCE", Run: func(p *check.Pass) check.Verdict {
+	return sameUser(p, p.Op.Int("pid"), func(ids, t task.Creds) bool {
+		return ids.RUID == t.EUID && ids.RUID == t.SUID && ids.RUID == t.RUID && ids.RGID == t.EGID && ids.RGID == t.SGID && ids.RGID == t.RGID
+	}, userns.OfProcess(), capability.CAP_SYS_RESOURCE)
+}}
+
+var hardLimitDoc = check.Doc{
+	ID: "rlimit.hard", Title: "hard limit not raised, or",
+	Text:   "Raising a hard limit takes CAP_SYS_RESOURCE in the initial user namespace; RLIMIT_NOFILE cannot exceed fs.nr_open for anybody.",
+	Kernel: "kernel/sys.c:do_prlimit",
+	Man:    "setrlimit(2)",
+	Cause:  check.MissingCapability,
+	Errnos: []syscall.Errno{syscall.EPERM},
+}
+
+var hardLimit = check.Gate{Doc: &hardLimitDoc, Param: "CAP_SYS_RESOURCE", Run: func(p *check.Pass) check.Verdict {
+	if !p.Op.Has("hard") {
+		return p.UnknownFor("the new limit is not known")
+	}
+	resource, hard := int(p.Op.Int("resource")), uint64(p.Op.Int("hard"))
+	key := strconv.Itoa(resource)
+	if pid := p.Op.Int("pid"); pid != 0 && pid != int64(p.World.Task().PID) {
+		key = strconv.FormatInt(pid, 10) + "/" + key
+	}
+	now, ok := limit.Of.Read(p, key)
+	if !ok {
+		return p.Unknown()
+	}
+	if resource == unix.RLIMIT_NOFILE {
+		if v, ok := aboveNrOpen(p, hard); ok {
+			return v
+		}
+	}
+	if hard <= now.Hard {
+		return p.AllowFor("it is not raised")
+	}
+	v := capability.Verdict(p, userns.Initial(), fmt.Sprintf("the hard limit of %s would rise from %d", limit.Name(resource), now.Hard), capability.CAP_SYS_RESOURCE)
+	if v.Decision == check.Denies {
+		v.Changes = append([]check.Change{limit.Raise(resource, hard)}, v.Changes...)
+		if v.Cause == check.MissingCapability && v.Changes[0].Kind == check.RaiseLimit {
+			v.Cap = capability.CAP_SYS_RESOURCE
+		}
+	}
+	return v
+}}
+
+var memlockDoc = check.Doc{
+	ID: "rlimit.memlock", Title: "RLIMIT_MEMLOCK, or",
+	Text:   "With RLIMIT_MEMLOCK 0, locking memory takes CAP_IPC_LOCK in the initial user namespace (above a limit that is not 0 the errno is ENOMEM).",
+	Kernel: "mm/mlock.c:can_do_mlock",
+	Man:    "mlock(2)",
+	Cause:  check.Rlimit,
+	Errnos: []syscall.Errno{syscall.EPERM},
+}
+
+var memlock = check.Gate{Doc: &memlockDoc, Param: "CAP_IPC_LOCK", Run: func(p *check.Pass) check.Verdict {
+	l, ok := limit.Of.Read(p, strconv.Itoa(unix.RLIMIT_MEMLOCK))
+	if !ok {
+		return p.Unknown()
+	}
+	if l.Soft != 0 {
+		return p.AllowFor("RLIMIT_MEMLOCK is not 0")
+	}
+	v := capability.Verdict(p, userns.Initial(), "RLIMIT_MEMLOCK is 0", capability.CAP_IPC_LOCK)
+	if v.Decision == check.Denies {
+		if v.Cause == check.MissingCapability {
+			v.Cause = check.Rlimit
+		}
+		v.Changes = append([]check.Change{limit.Raise(unix.RLIMIT_MEMLOCK, max(uint64(p.Op.Int("bytes")), 65536))}, v.Changes...)
+	}
+	return v
+}}
+
+var mapExecDoc = check.Doc{
+	ID: "mmap.noexec", Title: "mount without noexec",
+	Text:   "A file on a mount with noexec cannot be mapped executable (mmap: EPERM; mprotect: EACCES).",
+	Kernel: "mm/mmap.c:do_mmap (path_noexec); mm/mprotect.c",
+	Man:    "mmap(2)",
+	Cause:  check.MountOption,
+	Errnos: []syscall.Errno{syscall.EPERM, syscall.EACCES},
+}
+
+var mapExec = onFile(&mapExecDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
+	if p.Op.Int("prot")&unix.PROT_EXEC == 0 || p.Op.Int("flags")&unix.MAP_ANONYMOUS != 0 {
+		return p.AllowFor("not executable")
+	}
+	v := mount.Deny(p, name, f, mount.NoExecFlag, "noexec", "exec")
+	if v.Decision == check.Denies && p.Op.Is("mprotect") {
+		v.Errno = syscall.EACCES
+	}
+	return v
+})
+
+var leaderDoc = check.Doc{
+	ID: "session.leader", Title: "not a process group leader",
+	Text:   "A process that leads a process group cannot start a session.",
+	Kernel: "kernel/sys.c:ksys_setsid",
+	Man:    "setsid(2)",
+	Cause:  check.Session,
+	Errnos: []syscall.Errno{syscall.EPERM},
+}
+
+// processGroup is the process group of a process, the key; "" is the task's.
+var processGroup = check.Probe[task.Number]{Name: "pgid", Source: "getpgid(2)", Live: func(k *check.Kernel, key string) (task.Number, error) {
+	pid := k.Task().PID
+	if key != "" {
+		n, err := strconv.Atoi(key)
+		if err != nil {
+			return task.Number{}, fmt.Errorf("pid %q: %w", key, err)
+		}
+		pid = n
+	}
+	n, err := unix.Getpgid(pid)
+	if err != nil {
+		return task.Number{}, fmt.Errorf("getpgid: %w", err)
+	}
+	return task.Number{N: int64(n)}, nil
+}}
+
+var groupLeader = check.Gate{Doc: &leaderDoc, Run: func(p *check.Pass) check.Verdict {
+	if p.Op.Has("step") { // Go's child is new: it leads nothing
+		return p.AllowFor("a new process")
+	}
+	g, ok := processGroup.Read(p, "")
+	if !ok {
+		return p.Unknown()
+	}
+	if g.N == int64(p.World.Task().PID) {
+		return p.Deny(fmt.Sprintf("process %d leads a process group, and so cannot start a session", g.N),
+			check.Change{Kind: check.ChangeCode, Text: "call setsid in a child (SysProcAttr.Setsid), which leads no group"})
+	}
+	return p.Allow()
+}}
+
+var pgidDoc = check.Doc{
+	ID: "session.setpgid", Title: "process group in the same session",
+	Text:   "setpgid works on the caller and its children before their exec, within one session, not on session leaders, and only into a group of that session.",
+	Kernel: "kernel/sys.c:setpgid",
+	Man:    "setpgid(2)",
+	Cause:  check.Session,
+	Errnos: []syscall.Errno{syscall.EPERM, syscall.EACCES},
+}
+
+var pgidGate = check.Gate{Doc: &pgidDoc, Role: check.Process, Run: func(p *check.Pass) check.Verdict {
+	if p.Op.Has("step") {
+		if pgid := p.Op.Int("pgid"); pgid != 0 {
+			return groupInSession(p, strconv.FormatInt(pgid, 10))
+		}
+		return p.AllowFor("a new process")
+	}
+	key := ""
+	if pid := p.Op.Int("pid"); pid != 0 && pid != int64(p.World.Task().PID) {
+		key = strconv.FormatInt(pid, 10)
+		st, err := task.Status.ReadErr(p, key)
+		if err != nil {
+			return p.Unknown()
+		}
+		if st.PPID != p.World.Task().PID {
+			return p.AllowFor("not a child: the kernel answers ESRCH")
+		}
+		if p.Seen == syscall.EACCES {
+			return p.Deny("the child has made its exec already", check.Change{Kind: check.ChangeCode, Text: "let the child set it before exec (SysProcAttr.Setpgid)"}).With(syscall.EACCES)
+		}
+	}
+	mine, ok := unixSid.Read(p, "")
+	if !ok {
+		return p.Unknown()
+	}
+	theirs, ok := unixSid.Read(p, key)
+	if !ok {
+		return p.Unknown()
+	}
+	target := int64(p.World.Task().PID)
+	if key != "" {
+		target = p.Op.Int("pid")
+	}
+	switch {
+	case theirs.N == target:
+		return p.Deny(fmt.Sprintf("process %d leads a session", target), check.Change{Kind: check.ChangeCode, Text: "set the group in a child instead"})
+	case theirs.N != mine.N:
+		return p.Deny(fmt.Sprintf("process %d is in another session", target), check.Change{Kind: check.ChangeCode, Text: "set the group before the child starts a session"})
+	}
+	if pgid := p.Op.Int("pgid"); pgid != 0 && pgid != target {
+		return groupInSession(p, strconv.FormatInt(pgid, 10))
+	}
+	return p.Allow()
+}}
+
+// groupInSession: the group that is joined has to exist in the caller's session.
+func groupInSession(p *check.Pass, pgid string) check.Verdict {
+	mine, ok := unixSid.Read(p, "")
+	if !ok {
+		return p.Unknown()
+	}
+	theirs, err := unixSid.ReadErr(p, pgid)
+	if err != nil || theirs.N != mine.N {
+		return p.Deny("there is no process group "+pgid+" in this session", check.Change{Kind: check.ChangeCode, Text: "join a group of the same session, or make a new one (pgid 0)"})
+	}
+	return p.Allow()
+}
+
+var pollableDoc = check.Doc{
+	ID: "epoll.pollable", Title: "descriptor can be polled",
+	Text:   "epoll refuses regular files and directories: they are always ready.",
+	Kernel: "fs/eventpoll.c:do_epoll_ctl (file_can_poll)",
+	Man:    "epoll_ctl(2)",
+	Cause:  check.State,
+	Errnos: []syscall.Errno{syscall.EPERM},
+}
+
+var pollable = onFile(&pollableDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
+	if f.IsRegular() && !procOrSys(p, name) || f.IsDir() {
+		return p.Deny(fmt.Sprintf("%s is a %s, which epoll cannot watch: it is always ready", check.Printable(name), f.Kind()),
+			check.Change{Kind: check.ChangeCode, Text: "read and write it directly; to hear of changes use inotify"})
+	}
+	return p.Allow()
+})
+
+func procOrSys(p *check.Pass, name string) bool {
+	fs, ok := mount.Statfs.Read(p, name)
+	return ok && (fs.Magic == procMagic || fs.Magic == sysfsMagic || fs.Magic == 0x63677270 || fs.Magic == 0x27e0eb) // cgroup2, cgroup
+}
+
+var _ = userns.Own

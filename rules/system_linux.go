@@ -1,0 +1,465 @@
+package rules
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/go-eperm/eperm/capability"
+	"github.com/go-eperm/eperm/check"
+	"github.com/go-eperm/eperm/dac"
+	"github.com/go-eperm/eperm/inode"
+	"github.com/go-eperm/eperm/lsm"
+	"github.com/go-eperm/eperm/mount"
+	"github.com/go-eperm/eperm/seccomp"
+	"github.com/go-eperm/eperm/sysctl"
+	"github.com/go-eperm/eperm/task"
+	"github.com/go-eperm/eperm/userns"
+)
+
+var systemRules = []check.Rule{
+	{
+		Name: "sethostname", Calls: []string{"sethostname", "setdomainname"}, Doc: "change the host's name",
+		Gates: check.Gates(seccomp.Filter, need(userns.OwnerOf("uts"), capability.CAP_SYS_ADMIN)), // kernel/sys.c:sethostname
+	},
+	{
+		Name: "settime", Calls: []string{"settimeofday", "clock_settime", "clock_settime64", "stime", "adjtimex", "clock_adjtime", "clock_adjtime64"}, Doc: "set or adjust the clock",
+		Gates: check.Gates(seccomp.Filter, needWith(syscall.EPERM, userns.Initial(), capability.CAP_SYS_TIME)), // security/commoncap.c:cap_settime
+	},
+	{
+		Name: "reboot", Calls: []string{"reboot"}, Doc: "reboot, or change Ctrl-Alt-Del",
+		Gates: check.Gates(seccomp.Filter, need(userns.OwnerOf("pid"), capability.CAP_SYS_BOOT)), // kernel/reboot.c:reboot
+	},
+	{
+		Name: "kexec", Calls: []string{"kexec_load", "kexec_file_load"}, Doc: "load another kernel",
+		Gates: check.Gates( // kernel/kexec_core.c:kexec_load_permitted
+			seccomp.Filter, need(userns.Initial(), capability.CAP_SYS_BOOT),
+			disabledFor("kernel.kexec_load_disabled", 1),
+			lsm.LockdownGate("kexec of unsigned images", lsm.Integrity),
+		),
+	},
+	{
+		Name: "module", Calls: []string{"init_module", "finit_module", "delete_module"}, Doc: "load or unload a kernel module",
+		Gates: check.Gates( // kernel/module/main.c:may_init_module
+			seccomp.Filter, need(userns.Initial(), capability.CAP_SYS_MODULE),
+			disabledFor("kernel.modules_disabled", 1),
+			lsm.LockdownGate("unsigned module loading", lsm.Integrity).If(func(o *check.Operation) bool { return !o.Is("delete_module") }),
+		),
+	},
+	{
+		Name: "syslog", Calls: []string{"syslog"}, Doc: "read or control the kernel log",
+		Gates: check.Gates( // kernel/printk/printk.c:check_syslog_permissions
+			seccomp.Filter, syslogGate, lsm.Hooks(lsm.Other, "syslog"),
+		),
+	},
+	{
+		Name: "bpf", Calls: []string{"bpf"}, Doc: "load or use BPF programs and maps",
+		Gates: check.Gates(seccomp.Filter, bpfUnprivileged, bpfExtra, lsm.Hooks(lsm.Other, "bpf")), // kernel/bpf/syscall.c:__sys_bpf
+	},
+	{
+		Name: "perf_event_open", Calls: []string{"perf_event_open"}, Doc: "open a performance counter",
+		Gates: check.Gates(seccomp.Filter, perfParanoid, perfTarget), // kernel/events/core.c:perf_event_open
+	},
+	{
+		Name: "userfaultfd", Calls: []string{"userfaultfd"}, Doc: "handle page faults in user space",
+		Gates: check.Gates(seccomp.Filter, uffd), // fs/userfaultfd.c:userfaultfd_syscall_allowed
+	},
+	{
+		Name: "io_uring_setup", Calls: []string{"io_uring_setup"}, Doc: "make an io_uring",
+		Gates: check.Gates(seccomp.Filter, ioUring), // io_uring/io_uring.c:io_uring_allowed
+	},
+	{
+		Name: "swap", Calls: []string{"swapon", "swapoff"}, Doc: "use or stop using swap",
+		Gates: check.Gates(seccomp.Filter, need(userns.Initial(), capability.CAP_SYS_ADMIN)), // mm/swapfile.c:swapon
+	},
+	{
+		Name: "acct", Calls: []string{"acct"}, Doc: "switch process accounting",
+		Gates: check.Gates(seccomp.Filter, need(userns.Initial(), capability.CAP_SYS_PACCT), way(check.Target), dac.Write(check.Target).If(hasPath)), // kernel/acct.c:acct
+	},
+	{
+		Name: "ioports", Calls: []string{"iopl", "ioperm"}, Doc: "reach I/O ports",
+		Gates: check.Gates(seccomp.Filter, need(userns.Initial(), capability.CAP_SYS_RAWIO), lsm.LockdownGate("raw io port access", lsm.Integrity)), // arch/x86/kernel/ioport.c
+	},
+	{
+		Name: "quota", Calls: []string{"quotactl", "quotactl_fd"}, Doc: "manage quotas",
+		Gates: check.Gates(seccomp.Filter, need(userns.Initial(), capability.CAP_SYS_ADMIN)), // fs/quota/quota.c:check_quotactl_permission
+	},
+	{
+		Name: "handle", Calls: []string{"open_by_handle_at"}, Doc: "open a file by its handle",
+		Gates: check.Gates(seccomp.Filter, need(userns.Initial(), capability.CAP_DAC_READ_SEARCH)), // fs/fhandle.c:handle_to_path
+	},
+	{
+		Name: "vhangup", Calls: []string{"vhangup"}, Doc: "hang up the terminal",
+		Gates: check.Gates(seccomp.Filter, need(userns.Initial(), capability.CAP_SYS_TTY_CONFIG)), // fs/open.c:vhangup
+	},
+	{
+		Name: "keyctl", Calls: []string{"keyctl", "add_key", "request_key"}, Doc: "use the kernel's keys",
+		Gates: check.Gates(seccomp.Filter, keyGate),
+	},
+}
+
+var disabledDoc = check.Doc{
+	ID: "sysctl.latch", Title: "not switched off for good",
+	Text: "Some settings switch an operation off for everybody until the next boot.", Kernel: "kernel/module/main.c:modules_disabled; kernel/kexec_core.c:kexec_load_disabled",
+	Man: "proc_sys_kernel(5)", Cause: check.Sysctl, Errnos: []syscall.Errno{syscall.EPERM},
+}
+
+// disabledFor is the gate of a setting that, once it has the value, cannot be set back.
+func disabledFor(name string, value int) check.Gate {
+	return check.Gate{Doc: &disabledDoc, Param: name, Run: func(p *check.Pass) check.Verdict {
+		n, err := sysctl.Number(p, name, 0)
+		switch {
+		case err != nil:
+			return p.UnknownFor(err.Error())
+		case n != value:
+			return p.Allow()
+		}
+		return p.Deny(fmt.Sprintf("%s is %d, and cannot be set back until the next boot", name, n), check.Change{Kind: check.AskAdministrator, Text: "reboot without setting " + name,
+			Assume: []check.Assumption{check.AssumeIs(&sysctl.Value, name, sysctl.Setting{Text: "0"})}})
+	}}
+}
+
+var syslogDoc = check.Doc{
+	ID: "syslog.permission", Title: "kernel log open to all, or",
+	Text:   "Reading the kernel log takes CAP_SYSLOG if kernel.dmesg_restrict is set; every other action takes it always.",
+	Kernel: "kernel/printk/printk.c:check_syslog_permissions",
+	Man:    "syslog(2)",
+	Cause:  check.MissingCapability,
+	Errnos: []syscall.Errno{syscall.EPERM},
+}
+
+var syslogGate = check.Gate{Doc: &syslogDoc, Param: "CAP_SYSLOG", Run: func(p *check.Pass) check.Verdict {
+	because := "this action on the kernel log is privileged"
+	if a := p.Op.Int("action"); a == 3 || a == 10 { // SYSLOG_ACTION_READ_ALL, SIZE_BUFFER
+		n, err := sysctl.Number(p, "kernel.dmesg_restrict", 0)
+		switch {
+		case err != nil:
+			return p.UnknownFor(err.Error())
+		case n == 0:
+			return p.AllowFor("kernel.dmesg_restrict is 0")
+		}
+		because = "kernel.dmesg_restrict is 1"
+	}
+	return capability.Verdict(p, userns.Initial(), because, capability.CAP_SYSLOG)
+}}
+
+var bpfDoc = check.Doc{
+	ID: "bpf.unprivileged", Title: "unprivileged BPF, or",
+	Text: "With kernel.unprivileged_bpf_disabled, loading programs and making maps takes CAP_BPF (before Linux 5.8: CAP_SYS_ADMIN). Without it, only socket filters and " +
+		"cgroup skb programs, and simple maps, are for everybody.",
+	Kernel: "kernel/bpf/syscall.c:bpf_prog_load, map_create",
+	Man:    "bpf(2)",
+	Cause:  check.MissingCapability,
+	Errnos: []syscall.Errno{syscall.EPERM},
+}
+
+// The commands of bpf(2) that are judged here (include/uapi/linux/bpf.h).
+const (
+	bpfMapCreate = 0
+	bpfProgLoad  = 5
+)
+
+// bpfAdmin are the commands that take CAP_SYS_ADMIN: ids to descriptors, iteration.
+var bpfAdmin = []int64{11, 12, 13, 14, 16, 19, 23, 30, 31, 32}
+
+var (
+	bpfCaps  = []check.Cap{capability.CAP_BPF, capability.CAP_SYS_ADMIN}
+	perfCaps = []check.Cap{capability.CAP_PERFMON, capability.CAP_SYS_ADMIN}
+)
+
+var bpfUnprivileged = check.Gate{Doc: &bpfDoc, Param: "CAP_BPF", Run: func(p *check.Pass) check.Verdict {
+	cmd := p.Op.Int("cmd")
+	if slices.Contains(bpfAdmin, cmd) && cmd != 19 {
+		return capability.Verdict(p, userns.Initial(), "looking up BPF objects by id is privileged", capability.CAP_SYS_ADMIN)
+	}
+	if cmd != bpfMapCreate && cmd != bpfProgLoad && cmd != 18 && cmd != 19 { // BTF_LOAD
+		return p.AllowFor("this command takes a descriptor")
+	}
+	n, err := sysctl.Number(p, "kernel.unprivileged_bpf_disabled", 0)
+	if err != nil {
+		return p.UnknownFor(err.Error())
+	}
+	because := fmt.Sprintf("kernel.unprivileged_bpf_disabled is %d", n)
+	if n == 0 {
+		t := p.Op.Int("progtype")
+		if cmd == bpfProgLoad && (t == 1 || t == 8) || cmd == bpfMapCreate { // SOCKET_FILTER, CGROUP_SKB
+			return p.AllowFor(because)
+		}
+		because = "programs of this type are privileged"
+	}
+	v := capability.Verdict(p, userns.Initial(), because, bpfCaps...)
+	if v.Decision == check.Denies && n == 2 {
+		v.Changes = append(v.Changes, highRisk(sysctl.Set("kernel.unprivileged_bpf_disabled", "0")))
+	}
+	return v
+}}
+
+func highRisk(c check.Change) check.Change {
+	c.Risk = check.HighRisk
+	c.Warn = "This opens it to every user of the system."
+	return c
+}
+
+var bpfExtraDoc = check.Doc{
+	ID: "bpf.program-type", Title: "capability of the program type,",
+	Text:   "Besides CAP_BPF, networking programs take CAP_NET_ADMIN and tracing programs CAP_PERFMON.",
+	Kernel: "kernel/bpf/syscall.c:is_net_admin_prog_type, is_perfmon_prog_type",
+	Man:    "bpf(2), capabilities(7)",
+	Cause:  check.MissingCapability,
+	Errnos: []syscall.Errno{syscall.EPERM},
+}
+
+var bpfExtra = check.Gate{Doc: &bpfExtraDoc, Param: "CAP_NET_ADMIN or CAP_PERFMON", Run: func(p *check.Pass) check.Verdict {
+	if p.Op.Int("cmd") != bpfProgLoad {
+		return p.Allow()
+	}
+	switch t := p.Op.Int("progtype"); t {
+	case 3, 4, 6, 9, 10, 11, 12, 14, 15, 16, 18, 19, 20, 22, 25, 30, 32, 35: // kernel/bpf/syscall.c:is_net_admin_prog_type
+		return capability.Verdict(p, userns.Initial(), "programs of this type reach the network", capability.CAP_NET_ADMIN, capability.CAP_SYS_ADMIN)
+	case 2, 5, 7, 17, 24, 26, 28, 29: // is_perfmon_prog_type
+		return capability.Verdict(p, userns.Initial(), "programs of this type trace the kernel", perfCaps...)
+	}
+	return p.Allow()
+}}
+
+var perfDoc = check.Doc{
+	ID: "perf.paranoid", Title: "kernel.perf_event_paranoid, or",
+	Text: "kernel.perf_event_paranoid: 2 own user-space only, 1 own kernel too, 0 whole processors, -1 tracepoints; 3 and above (distributions' patch) nothing. " +
+		"Beyond, CAP_PERFMON (before Linux 5.8: CAP_SYS_ADMIN).",
+	Kernel: "kernel/events/core.c:perf_event_open, perf_allow_kernel, perf_allow_cpu",
+	Man:    "perf_event_open(2)",
+	Cause:  check.Sysctl,
+	Errnos: []syscall.Errno{syscall.EACCES, syscall.EPERM},
+}
+
+var perfParanoid = check.Gate{Doc: &perfDoc, Param: "CAP_PERFMON", Run: func(p *check.Pass) check.Verdict {
+	level, err := sysctl.Number(p, "kernel.perf_event_paranoid", 2)
+	if err != nil {
+		return p.UnknownFor(err.Error())
+	}
+	because, want := "", ""
+	switch {
+	case level > 2:
+		because, want = "nothing may be measured", "2"
+	case p.Op.Int("pid") == -1 && level > 0:
+		because, want = "a whole processor is to be measured", "0"
+	case level > 1 && p.Op.Int("exclude_kernel") == 0:
+		if p.Seen == 0 && !p.Op.Has("exclude_kernel") {
+			return p.UnknownFor(fmt.Sprintf("kernel.perf_event_paranoid is %d: counting in the kernel is privileged; exclude_kernel is not known", level))
+		}
+		because, want = "the kernel is to be measured too (exclude_kernel is not set)", "1"
+	default:
+		return p.AllowFor(fmt.Sprintf("kernel.perf_event_paranoid is %d", level))
+	}
+	v := capability.Verdict(p, userns.Initial(), fmt.Sprintf("kernel.perf_event_paranoid is %d: %s", level, because), perfCaps...)
+	if v.Decision == check.Denies {
+		v.Cause = check.Sysctl
+		v.Changes = append(v.Changes, highRisk(sysctl.Set("kernel.perf_event_paranoid", want)))
+	}
+	return v
+}}
+
+var perfTargetDoc = check.Doc{
+	ID: "perf.target", Title: "process of the same user, or",
+	Text:   "Measuring another process takes what reading it by ptrace takes, or CAP_PERFMON.",
+	Kernel: "kernel/events/core.c:perf_check_permission",
+	Man:    "perf_event_open(2)",
+	Cause:  check.ProcessAccess,
+	Errnos: []syscall.Errno{syscall.EACCES},
+}
+
+var perfTarget = check.Gate{Doc: &perfTargetDoc, Role: check.Process, Param: "CAP_PERFMON", Run: func(p *check.Pass) check.Verdict {
+	if p.Op.Int("pid") <= 0 {
+		return p.AllowFor("not another process")
+	}
+	caps, ok := task.Caps.Read(p, "")
+	if !ok {
+		return p.Unknown()
+	}
+	if caps.Effective.Has(capability.CAP_PERFMON) || caps.Effective.Has(capability.CAP_SYS_ADMIN) {
+		return p.AllowFor("holds CAP_PERFMON or CAP_SYS_ADMIN")
+	}
+	for _, g := range []check.Gate{ptraceCreds, ptraceDumpable, ptraceSubset} {
+		if v := g.Run(p); v.Decision != check.Allows {
+			return v
+		}
+	}
+	return p.Allow()
+}}
+
+var uffdDoc = check.Doc{
+	ID: "userfaultfd.privileged", Title: "vm.unprivileged_userfaultfd, or",
+	Text:   "Without UFFD_USER_MODE_ONLY, userfaultfd takes CAP_SYS_PTRACE unless vm.unprivileged_userfaultfd is 1.",
+	Kernel: "fs/userfaultfd.c:userfaultfd_syscall_allowed",
+	Man:    "userfaultfd(2)",
+	Cause:  check.MissingCapability,
+	Errnos: []syscall.Errno{syscall.EPERM},
+}
+
+var uffd = check.Gate{Doc: &uffdDoc, Param: "CAP_SYS_PTRACE", Run: func(p *check.Pass) check.Verdict {
+	if p.Op.Int("flags")&1 != 0 { // UFFD_USER_MODE_ONLY
+		return p.AllowFor("UFFD_USER_MODE_ONLY")
+	}
+	n, err := sysctl.Number(p, "vm.unprivileged_userfaultfd", 0)
+	switch {
+	case err != nil:
+		return p.UnknownFor(err.Error())
+	case n != 0:
+		return p.AllowFor("vm.unprivileged_userfaultfd is 1")
+	}
+	v := capability.Verdict(p, userns.Initial(), "faults of the kernel are to be handled (no UFFD_USER_MODE_ONLY) and vm.unprivileged_userfaultfd is 0", capability.CAP_SYS_PTRACE)
+	if v.Decision == check.Denies {
+		v.Changes = append([]check.Change{{Kind: check.ChangeCode, Risk: check.LowRisk, Text: "pass UFFD_USER_MODE_ONLY, if only faults of user space matter"}}, v.Changes...)
+		v.Changes = append(v.Changes, highRisk(sysctl.Set("vm.unprivileged_userfaultfd", "1")))
+	}
+	return v
+}}
+
+var ioUringDoc = check.Doc{
+	ID: "io_uring.disabled", Title: "kernel.io_uring_disabled, or",
+	Text:   "kernel.io_uring_disabled: 1 keeps io_uring for CAP_SYS_ADMIN and the group kernel.io_uring_group, 2 switches it off for everybody.",
+	Kernel: "io_uring/io_uring.c:io_uring_allowed",
+	Man:    "io_uring_setup(2)",
+	Cause:  check.Sysctl,
+	Errnos: []syscall.Errno{syscall.EPERM},
+}
+
+var ioUring = check.Gate{Doc: &ioUringDoc, Run: func(p *check.Pass) check.Verdict {
+	n, err := sysctl.Number(p, "kernel.io_uring_disabled", 0)
+	switch {
+	case err != nil:
+		return p.UnknownFor(err.Error())
+	case n == 0:
+		return p.Allow()
+	case n >= 2:
+		return p.Deny("kernel.io_uring_disabled is 2: io_uring is off for everybody", sysctl.Set("kernel.io_uring_disabled", "1"), highRisk(sysctl.Set("kernel.io_uring_disabled", "0")))
+	}
+	if g, err := sysctl.Number(p, "kernel.io_uring_group", -1); err == nil && g >= 0 {
+		ids, ok := task.IDs.Read(p, "")
+		groups, ok2 := task.Groups.Read(p, "")
+		if ok && ok2 && (ids.FSGID == uint32(g) || slices.Contains(groups.List, uint32(g))) {
+			return p.AllowFor("in kernel.io_uring_group")
+		}
+	}
+	v := capability.Verdict(p, userns.Initial(), "kernel.io_uring_disabled is 1", capability.CAP_SYS_ADMIN)
+	if v.Decision == check.Denies {
+		v.Cause = check.Sysctl
+		v.Changes = append([]check.Change{highRisk(sysctl.Set("kernel.io_uring_disabled", "0"))}, v.Changes...)
+	}
+	return v
+}}
+
+var keyDoc = check.Doc{
+	ID: "keys.permission", Title: "permission on the key",
+	Text:   "Every key and keyring has an owner and a permission mask; possession counts apart from ownership.",
+	Kernel: "security/keys/permission.c:key_task_permission",
+	Man:    "keyrings(7)",
+	Cause:  check.State,
+	Errnos: []syscall.Errno{syscall.EACCES, syscall.EPERM},
+}
+
+var keyGate = check.Gate{Doc: &keyDoc, Run: func(p *check.Pass) check.Verdict {
+	return p.UnknownFor("the permission mask of the key was not read; see keyctl show and keyctl rdescribe")
+}}
+
+// sysctlRules come before those of files: /proc/sys judges by its own rules.
+var sysctlRules = []check.Rule{
+	{
+		Name: "sysctl", Calls: []string{"open", "openat", "openat2", "write"}, Doc: "write a setting below /proc/sys",
+		When: func(o *check.Operation) bool {
+			return strings.HasPrefix(o.Str("path"), "/proc/sys/") && (opensForWriting(o) || o.Is("write"))
+		},
+		Gates: check.Gates( // fs/proc/proc_sysctl.c:proc_sys_permission → sysctl_perm → test_perm
+			seccomp.Filter,
+			way(check.Target),
+			mount.ReadOnly(check.Target),
+			sysctlWrite,
+			lsm.Hooks(lsm.File, "file_open"),
+			sysctlHandler,
+		),
+	},
+}
+
+var sysctlDoc = check.Doc{
+	ID: "sysctl.permission", Title: "root of the setting's namespace",
+	Text: "Files below /proc/sys are judged by the effective uid: global root gets the owner's bits, everybody else the others'. No capability stands in " +
+		"(CAP_DAC_OVERRIDE is not asked), except that settings of a network namespace are open to CAP_NET_ADMIN, and to the root, of the user namespace that owns it.",
+	Kernel: "fs/proc/proc_sysctl.c:test_perm; net/sysctl_net.c:net_ctl_permissions; ipc/ipc_sysctl.c:ipc_permissions; kernel/ucount.c:set_permissions",
+	Man:    "proc_sys(5)",
+	Cause:  check.Sysctl,
+	Errnos: []syscall.Errno{syscall.EACCES},
+}
+
+var sysctlWrite = onFile(&sysctlDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
+	if f.IsDir() {
+		return p.Allow()
+	}
+	if f.Mode&0o222 == 0 {
+		return p.Deny(check.Printable(name)+" is read-only for everybody (mode "+f.ModeText()+")", check.Change{Kind: check.ChangeCode, Text: "it only tells; it cannot be set"}).As(check.ReadOnly)
+	}
+	ids, ok := task.IDs.Read(p, "")
+	if !ok {
+		return p.Unknown()
+	}
+	ns, ok := userns.NS.Read(p, "user")
+	if !ok {
+		return p.Unknown()
+	}
+	initial := ns.Inode == userns.InitInode
+	if initial && ids.EUID == 0 || f.Mode&0o002 != 0 {
+		return p.Allow()
+	}
+	setting := strings.ReplaceAll(strings.TrimPrefix(name, "/proc/sys/"), "/", ".")
+	root := dac.ActAs(0)
+	root.Text = "let the system's administrator set it: sysctl -w " + setting + "=…"
+	if strings.HasPrefix(setting, "net.") {
+		v := capability.Verdict(p, userns.OwnerOf("net"), "settings of a network namespace are for its root", capability.CAP_NET_ADMIN)
+		if v.Decision == check.Denies && v.Cause == check.MissingCapability {
+			v.Cause = check.Sysctl
+		}
+		return v
+	}
+	if !initial {
+		return p.Deny(fmt.Sprintf("%s belongs to the host: only the uid 0 of the initial user namespace may write it, and uid %d of this one is not that", setting, ids.EUID),
+			check.Change{Kind: check.AskAdministrator, Text: "set " + setting + " on the host (docker --sysctl and Kubernetes securityContext.sysctls reach only namespaced settings: net.*, kernel.shm*, kernel.msg*, kernel.sem, fs.mqueue.*)"}).As(check.UserNamespace)
+	}
+	return p.Deny(fmt.Sprintf("%s is for uid 0; this thread's effective uid is %d, and no capability stands in", setting, ids.EUID), root)
+})
+
+var handlerDoc = check.Doc{
+	ID: "sysctl.handler", Title: "setting accepts the value",
+	Text:   "Some settings take a capability of their own when written, or cannot be set back once they were set.",
+	Kernel: "kernel/sysctl.c:proc_dointvec_minmax_sysadmin; security/yama/yama_lsm.c:yama_dointvec_minmax; kernel/bpf/syscall.c:bpf_unpriv_handler",
+	Man:    "proc_sys_kernel(5)",
+	Cause:  check.Sysctl,
+	Errnos: []syscall.Errno{syscall.EPERM},
+}
+
+// sysctlCaps are settings whose handlers ask for a capability.
+var sysctlCaps = map[string]check.Cap{
+	"kernel.dmesg_restrict": capability.CAP_SYS_ADMIN, "kernel.kptr_restrict": capability.CAP_SYS_ADMIN,
+	"kernel.yama.ptrace_scope": capability.CAP_SYS_PTRACE, "kernel.unprivileged_bpf_disabled": capability.CAP_SYS_ADMIN,
+	"kernel.modprobe": capability.CAP_SYS_MODULE, "vm.mmap_min_addr": capability.CAP_SYS_RAWIO,
+	"kernel.cap_bound": capability.CAP_SYS_MODULE, "fs.binfmt_misc.register": check.NoCap,
+}
+
+var sysctlHandler = check.Gate{Doc: &handlerDoc, Role: check.Target, Run: func(p *check.Pass) check.Verdict {
+	setting := strings.ReplaceAll(strings.TrimPrefix(p.Op.Str("path"), "/proc/sys/"), "/", ".")
+	if c, ok := sysctlCaps[setting]; ok && c != check.NoCap {
+		if v := capability.Verdict(p, userns.Initial(), "writing "+setting+" is privileged", c); v.Decision != check.Allows {
+			return v
+		}
+	}
+	switch setting {
+	case "kernel.yama.ptrace_scope":
+		if n, err := sysctl.Number(p, setting, 0); err == nil && n == 3 {
+			return p.Deny("ptrace_scope is 3 and stays so until the next boot", check.Change{Kind: check.AskAdministrator, Text: "reboot"}).As(check.Yama)
+		}
+	case "kernel.unprivileged_bpf_disabled":
+		if n, err := sysctl.Number(p, setting, 0); err == nil && n == 1 {
+			return p.Deny("unprivileged_bpf_disabled is 1 and stays so until the next boot", check.Change{Kind: check.AskAdministrator, Text: "reboot; a value of 2 could be changed"})
+		}
+	}
+	return p.Allow()
+}}
