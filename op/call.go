@@ -1,0 +1,50 @@
+package op
+
+import "github.com/go-eperm/eperm/check"
+
+// Call is a system call by its kernel name with its raw arguments. Those that
+// are numbers get their names, so that rules can read them.
+func Call(name string, args ...uintptr) Operation {
+	o := Operation{Call: name}
+	for i, a := range args {
+		if i == 6 {
+			break
+		}
+		o.Raw = append(o.Raw, uint64(a))
+	}
+	for i, arg := range numberArgs[name] {
+		if arg != "" && i < len(o.Raw) {
+			o.Args = append(o.Args, check.I(arg, int64(int32(o.Raw[i]))))
+			if wide[arg] {
+				o.Args[len(o.Args)-1].Int = int64(o.Raw[i])
+			}
+		}
+	}
+	return o
+}
+
+// wide are arguments of 64 bits; the others are ints, and -1 is 0xffffffff.
+var wide = map[string]bool{"bytes": true, "arg": true, "arg1": true, "arg2": true, "arg3": true, "request": true}
+
+// numberArgs names the number arguments of system calls by position; "" is a
+// pointer, or nothing that rules read.
+var numberArgs = map[string][]string{
+	"open": {"", "flags", "mode"}, "openat": {"", "", "flags", "mode"}, "creat": {"", "mode"},
+	"chown": {"", "uid", "gid"}, "lchown": {"", "uid", "gid"}, "fchown": {"fd", "uid", "gid"}, "fchownat": {"", "", "uid", "gid"},
+	"chmod": {"", "mode"}, "fchmod": {"fd", "mode"}, "fchmodat": {"", "", "mode"}, "fchmodat2": {"", "", "mode"},
+	"unlinkat": {"", "", "flags"}, "mknod": {"", "mode", "dev"}, "mknodat": {"", "", "mode", "dev"},
+	"access": {"", "mode"}, "faccessat": {"", "", "mode"}, "faccessat2": {"", "", "mode", "flags"},
+	"read": {"fd"}, "write": {"fd"}, "ftruncate": {"fd"}, "fallocate": {"fd"}, "fchdir": {"fd"},
+	"ioctl": {"fd", "request", "arg"}, "fcntl": {"fd", "cmd", "arg"},
+	"mount": {"", "", "", "flags"}, "umount2": {"", "flags"},
+	"mmap": {"", "bytes", "prot", "flags", "fd"}, "mprotect": {"", "bytes", "prot"}, "mlock": {"", "bytes"}, "mlock2": {"", "bytes", "flags"}, "mlockall": {"flags"},
+	"socket": {"family", "type", "proto"}, "bind": {"fd"}, "connect": {"fd"}, "sendto": {"fd"}, "setsockopt": {"fd", "level", "optname"},
+	"kill": {"pid", "sig"}, "tkill": {"pid", "sig"}, "tgkill": {"pid", "", "sig"}, "pidfd_send_signal": {"fd", "sig"},
+	"ptrace": {"request", "pid"}, "process_vm_readv": {"pid"}, "process_vm_writev": {"pid"}, "kcmp": {"pid"},
+	"setuid": {"uid"}, "setgid": {"gid"}, "setreuid": {"ruid", "euid"}, "setregid": {"rgid", "egid"},
+	"setresuid": {"ruid", "euid", "suid"}, "setresgid": {"rgid", "egid", "sgid"}, "setgroups": {"ngroups"},
+	"setpriority": {"which", "who", "prio"}, "sched_setscheduler": {"pid", "policy"}, "sched_setaffinity": {"pid"}, "sched_setattr": {"pid"},
+	"prlimit64": {"pid", "resource"}, "setrlimit": {"resource"},
+	"unshare": {"flags"}, "setns": {"fd", "nstype"}, "clone": {"flags"}, "prctl": {"option", "arg1", "arg2", "arg3"}, "seccomp": {"op", "flags"},
+	"setpgid": {"pid", "pgid"}, "bpf": {"cmd"}, "perf_event_open": {"", "pid", "cpu"}, "keyctl": {"cmd"}, "syslog": {"action"}, "userfaultfd": {"flags"},
+}

@@ -1,0 +1,29 @@
+// Package op makes Operations: what was attempted, as Linux sees it. The
+// constructors are named after the system calls, and name the call that Go's
+// standard library really makes (os.Chown is fchownat, os.Remove unlinkat,
+// then rmdir).
+//
+// Relative paths are kept as given and resolved against the task's working
+// directory; -1 leaves an id unchanged. The argument names that rules read:
+//
+//	path, newpath      the object, and the new name (rename, link; putold of pivot_root)
+//	nofollow           1 if a final symbolic link is not followed
+//	fd                 a descriptor instead of a path
+//	flags, mode        as the system call takes them (mode as st_mode)
+//	dev, uid, gid      new ids: -1 leaves them; reuid …: ruid, euid, suid
+//	now                1 if times are set to now
+//	name               of an extended attribute
+//	request, cmd, arg  ioctl, fcntl, bpf, keyctl
+//	source, fstype     mount (its target is path)
+//	target             text of a symbolic link
+//	prot, bytes        mmap, mlock
+//	network, address   as package net takes them; and parsed of them:
+//	family, type, proto, ip, port (-1 unknown), abstract (unix, 1), groups (netlink)
+//	level, optname     setsockopt
+//	pid, sig, which, who, prio, policy, resource, soft, hard, pgid, cpu
+//	option, arg1 …     prctl
+//	nstype, uidmap, gidmap, setgroups   namespaces
+//	effective, permitted, inheritable   capset
+//	progtype, action
+//	step               the step of starting a program
+package op

@@ -1,0 +1,127 @@
+package op
+
+import (
+	"fmt"
+	"os/exec"
+	"strings"
+	"syscall"
+
+	"github.com/go-eperm/eperm/check"
+)
+
+// StartProcess is starting a program as syscall.ForkExec does: what Go's child
+// does between fork and exec, in the order of the source
+// (syscall/exec_linux.go:forkAndExecInChild1). attr may be nil.
+func StartProcess(path string, attr *syscall.SysProcAttr) Operation {
+	return start(path, "", attr)
+}
+
+// Command is starting cmd, or having tried to.
+func Command(cmd *exec.Cmd) Operation {
+	if cmd == nil {
+		return Operation{}
+	}
+	return start(cmd.Path, cmd.Dir, cmd.SysProcAttr)
+}
+
+func start(path, dir string, attr *syscall.SysProcAttr) Operation {
+	o := Operation{Call: "fork/exec", Args: []check.Arg{check.S("path", path)}}
+	step := func(name string, sub Operation) {
+		sub.Args = append(sub.Args, check.S("step", name))
+		o.Steps = append(o.Steps, sub)
+	}
+	a := attr
+	if a == nil {
+		a = &syscall.SysProcAttr{}
+	}
+	maps := idMaps(a)
+	if a.Cloneflags != 0 || a.UseCgroupFD {
+		clone := Clone(a.Cloneflags)
+		if a.UseCgroupFD {
+			clone.Call, clone.Also = "clone3", nil
+			clone.Args = append(clone.Args, check.I("cgroup_fd", a.CgroupFD))
+		}
+		clone.Args = append(clone.Args, maps...)
+		step("new namespaces (Cloneflags)", clone)
+	}
+	if len(maps) > 0 && a.Cloneflags&syscall.CLONE_NEWUSER != 0 {
+		step("id maps (UidMappings, GidMappings)", call("write_id_map", maps...))
+	}
+	if a.Setsid {
+		step("new session (Setsid)", Setsid())
+	}
+	if a.Setpgid || a.Foreground {
+		step("process group (Setpgid)", Setpgid(0, a.Pgid))
+	}
+	if a.Foreground {
+		step("foreground terminal (Foreground)", call("ioctl", check.I("fd", a.Ctty), check.I("request", syscall.TIOCSPGRP)))
+	}
+	if a.Unshareflags != 0 {
+		unshare := Unshare(int(a.Unshareflags))
+		unshare.Args = append(unshare.Args, maps...)
+		step("unshare (Unshareflags)", unshare)
+		if len(maps) > 0 && a.Unshareflags&syscall.CLONE_NEWUSER != 0 {
+			step("id maps after unshare", call("write_id_map", maps...))
+		}
+		if a.Unshareflags&syscall.CLONE_NEWNS != 0 {
+			step("private mounts after unshare", Mount("none", "/", "", syscall.MS_REC|syscall.MS_PRIVATE))
+		}
+	}
+	if a.Chroot != "" {
+		step("chroot (Chroot)", Chroot(a.Chroot))
+	}
+	if c := a.Credential; c != nil {
+		if !(a.GidMappings != nil && !a.GidMappingsEnableSetgroups && len(c.Groups) == 0) && !c.NoSetGroups {
+			gids := make([]int, len(c.Groups))
+			for i, g := range c.Groups {
+				gids[i] = int(g)
+			}
+			step("groups (Credential.Groups)", Setgroups(gids...))
+		}
+		step("group (Credential.Gid)", Setgid(int(c.Gid)))
+		uid := Setuid(int(c.Uid))
+		if len(a.AmbientCaps) > 0 {
+			uid.Args = append(uid.Args, check.I("keepcaps", 1))
+		}
+		step("user (Credential.Uid)", uid)
+	}
+	for _, c := range a.AmbientCaps {
+		step("ambient capabilities (AmbientCaps)", call("capset_ambient", check.I("cap", c)))
+	}
+	if dir != "" {
+		step("working directory (Dir)", Chdir(dir))
+	}
+	if a.Setctty {
+		step("controlling terminal (Setctty)", call("ioctl", check.I("fd", a.Ctty), check.I("request", syscall.TIOCSCTTY)))
+	}
+	if a.Ptrace {
+		step("trace me (Ptrace)", call("ptrace", check.I("request", syscall.PTRACE_TRACEME)))
+	}
+	program := Exec(path)
+	if dir != "" && !strings.HasPrefix(path, "/") {
+		program = Exec(strings.TrimSuffix(dir, "/") + "/" + path)
+	}
+	step("exec", program)
+	return o
+}
+
+// idMaps is the maps in the form "inside outside count,…".
+func idMaps(a *syscall.SysProcAttr) (args []check.Arg) {
+	text := func(maps []syscall.SysProcIDMap) string {
+		lines := make([]string, len(maps))
+		for i, m := range maps {
+			lines[i] = fmt.Sprintf("%d %d %d", m.ContainerID, m.HostID, m.Size)
+		}
+		return strings.Join(lines, ",")
+	}
+	if a.UidMappings != nil {
+		args = append(args, check.S("uidmap", text(a.UidMappings)))
+	}
+	if a.GidMappings != nil {
+		args = append(args, check.S("gidmap", text(a.GidMappings)))
+	}
+	if a.GidMappingsEnableSetgroups {
+		args = append(args, check.I("setgroups", 1))
+	}
+	return args
+}
