@@ -13,6 +13,7 @@ import (
 	"github.com/go-eperm/eperm/rules"
 	"github.com/go-eperm/eperm/seccomp"
 	"github.com/go-eperm/eperm/task"
+	"golang.org/x/sys/unix"
 )
 
 // Rules are every rule, for coverage checks and documentation.
@@ -26,10 +27,42 @@ func (e Explainer) explain(err error, errno syscall.Errno, class Class, ops []Op
 	if class == Unavailable && !policyPossible(w) {
 		return nil
 	}
-	d := e.diagnose(w, o, errno)
-	d.Err = err
+	d := e.among(w, variants(o), errno)
+	d.Operation, d.Err = o, err
 	return d
 }
+
+// variants are the operations that an error may mean that leaves out the flags
+// of an open.
+func variants(o Operation) []Operation {
+	if !o.Is("openat", "open", "openat2") || o.Has("flags") {
+		return []Operation{o}
+	}
+	var out []Operation
+	for _, flags := range []int{unix.O_RDONLY, unix.O_WRONLY, unix.O_RDWR | unix.O_CREAT, unix.O_WRONLY | unix.O_CREAT | unix.O_TRUNC} {
+		out = append(out, o.With(check.I("flags", flags)))
+	}
+	return out
+}
+
+// among diagnoses each variant. Only those count that would have been refused
+// with the errno that was seen; where these differ, nothing is confirmed.
+func (e Explainer) among(w *check.World, ops []Operation, errno syscall.Errno) *Diagnosis {
+	var best *Diagnosis
+	for _, o := range ops {
+		d := e.diagnose(w, o, errno)
+		switch {
+		case best == nil || best.decider < 0 && (d.decider >= 0 || best.Certainty == Unexplained && d.Certainty != Unexplained):
+			best = d
+		case d.decider >= 0 && !sameGate(best.Findings[best.decider].Gate, d.Findings[d.decider].Gate):
+			best.Certainty = Likely
+			best.Notes = append(best.Notes, "The error does not say with which flags it was opened: for others the answer would be: "+d.Summary+".")
+		}
+	}
+	return best
+}
+
+func sameGate(a, b check.Gate) bool { return a.Doc == b.Doc && a.Role == b.Role && a.Param == b.Param }
 
 // operation is what was attempted: the caller's word first, then the error's.
 func (e Explainer) operation(err error, ops []Operation) Operation {
@@ -280,7 +313,7 @@ func (e Explainer) then(d *Diagnosis, w *check.World, stages []stage, at, passed
 			deny, open := rewalk(world, rule, s.op, skip)
 			unknown = append(unknown, open...)
 			if deny != nil {
-				if i == at && deny.Gate.Doc == decider.Doc && deny.Gate.Param == decider.Param && deny.Gate.Role == decider.Role {
+				if i == at && sameGate(deny.Gate, *decider) {
 					return "", false
 				}
 				return fmt.Sprintf("then %s would refuse (%s): %s", deny.Gate.Title(), errnoName(deny.Verdict.Errno), deny.Verdict.Reason), true

@@ -89,6 +89,10 @@ func rank(d *Diagnosis, seen syscall.Errno) {
 		best := suspect(d.Findings, open, seen)
 		v := d.Findings[best].Verdict
 		d.Cause, d.Certainty, d.Evidence = v.Cause, Possible, v.Evidence
+		if v.Cause == Unknown { // the operation is known only in part
+			d.Certainty, d.Summary = Unexplained, v.Reason
+			break
+		}
 		d.Summary = "nothing that could be read refuses this; what could not be judged is " + d.Findings[best].Gate.Title() + ": " + v.Reason
 		for _, i := range open {
 			if i != best {
@@ -103,7 +107,7 @@ func rank(d *Diagnosis, seen syscall.Errno) {
 // (17 of 21) AppArmor EACCES. Otherwise the first in the kernel's order.
 func suspect(findings []Finding, open []int, seen syscall.Errno) int {
 	for _, i := range open {
-		if findings[i].Gate.Doc.Cause == Seccomp && seen == syscall.EACCES && len(open) > 1 {
+		if c := findings[i].Gate.Doc.Cause; len(open) > 1 && (c == Unknown || c == Seccomp && seen == syscall.EACCES) {
 			continue
 		}
 		return i

@@ -2,6 +2,7 @@ package eperm
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -74,18 +75,29 @@ func (d *Diagnosis) class() string {
 func (d *Diagnosis) writeWalk(b *strings.Builder) {
 	type row struct{ mark, title, words, from string }
 	var rows []row
-	step := ""
+	var faint []string
+	step, modules := "", 0
 	for i, f := range d.Findings {
-		if f.Verdict.Proven && i != d.decider {
+		v := f.Verdict
+		if v.Proven && i != d.decider {
 			continue // summed up below
 		}
-		r := row{mark: "✓", title: f.Gate.Title(), words: f.Verdict.Reason, from: sources(f)}
+		module := strings.HasPrefix(f.Gate.Doc.ID, "lsm.") && i != d.decider
 		switch {
-		case f.Verdict.Decision == check.Denies:
-			r.mark, r.words = "✗", "refuses: "+errnoName(f.Verdict.Errno)
-		case f.Verdict.Decision == check.Unknown && f.Verdict.Faint:
-			r.mark = "·"
-		case f.Verdict.Decision == check.Unknown:
+		case v.Decision == check.Unknown && v.Faint:
+			if title := f.Gate.Doc.Title; !slices.Contains(faint, title) {
+				faint = append(faint, title)
+			}
+			continue
+		case module && v.Decision == check.Allows:
+			modules++
+			continue
+		}
+		r := row{mark: "✓", title: f.Gate.Title(), words: v.Reason, from: sources(f)}
+		switch {
+		case v.Decision == check.Denies:
+			r.mark, r.words = "✗", "refuses: "+errnoName(v.Errno)
+		case v.Decision == check.Unknown:
 			r.mark = "?"
 		case r.words == "":
 			r.words = "allows"
@@ -93,9 +105,6 @@ func (d *Diagnosis) writeWalk(b *strings.Builder) {
 		if f.Step != "" && f.Step != step {
 			step = f.Step
 			rows = append(rows, row{title: step + ":"})
-		}
-		if n := len(rows); n > 0 && r.mark == "✓" && rows[n-1].mark == "✓" && rows[n-1].title == r.title && rows[n-1].words == r.words {
-			continue
 		}
 		rows = append(rows, r)
 	}
@@ -121,6 +130,12 @@ func (d *Diagnosis) writeWalk(b *strings.Builder) {
 			line += "  [" + r.from + "]"
 		}
 		b.WriteString(wrap(line, strings.Repeat(" ", 6+long), width))
+	}
+	if modules > 0 {
+		b.WriteString(wrap("  ✓ security modules asked on the way: none of them refuses, or is active", "    ", width))
+	}
+	if len(faint) > 0 {
+		b.WriteString(wrap("  · not looked into, and no sign that they are in use: "+strings.Join(faint, ", "), "    ", width))
 	}
 	for _, e := range d.Evidence {
 		b.WriteString(wrap("    read: "+e.String(), "          ", width))

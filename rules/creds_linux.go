@@ -17,12 +17,12 @@ import (
 var credRules = []check.Rule{
 	{
 		Name: "setuid", Calls: []string{"setuid", "setreuid", "setresuid"}, Doc: "change user ids",
-		Gates: check.Gates(seccomp.Filter, setID("uid", capability.CAP_SETUID), lsm.Hooks(lsm.Capable, "capable")), // kernel/sys.c:__sys_setuid
+		Gates: check.Gates(seccomp.Filter, known("uid", "ruid", "euid", "suid"), setID("uid", capability.CAP_SETUID), lsm.Hooks(lsm.Capable, "capable")), // kernel/sys.c:__sys_setuid
 		After: afterSetuid,
 	},
 	{
 		Name: "setgid", Calls: []string{"setgid", "setregid", "setresgid"}, Doc: "change group ids",
-		Gates: check.Gates(seccomp.Filter, setID("gid", capability.CAP_SETGID), lsm.Hooks(lsm.Capable, "capable")), // kernel/sys.c:__sys_setgid
+		Gates: check.Gates(seccomp.Filter, known("gid", "rgid", "egid", "sgid"), setID("gid", capability.CAP_SETGID), lsm.Hooks(lsm.Capable, "capable")), // kernel/sys.c:__sys_setgid
 		After: func(o *check.Operation) []check.Assumption {
 			gid := uint32(o.Int("gid"))
 			return []check.Assumption{check.Assume(&task.IDs, "", func(c task.Creds) task.Creds {
@@ -43,6 +43,7 @@ var credRules = []check.Rule{
 		Name: "prctl", Calls: []string{"prctl"}, Doc: "change a property of the task",
 		Gates: check.Gates( // kernel/sys.c:prctl, security/commoncap.c:cap_task_prctl
 			seccomp.Filter,
+			known("option"),
 			check.When(arg("option", unix.PR_CAPBSET_DROP), need(userns.Own(), capability.CAP_SETPCAP)...),
 			check.When(arg("option", unix.PR_SET_SECUREBITS), need(userns.Own(), capability.CAP_SETPCAP)...),
 			ambientRaise.If(arg("option", unix.PR_CAP_AMBIENT)),
@@ -53,6 +54,10 @@ var credRules = []check.Rule{
 	{
 		Name: "seccomp", Calls: []string{"seccomp"}, Doc: "install a filter",
 		Gates: check.Gates(seccomp.Filter, seccompNNP.If(arg("op", 1))), // kernel/seccomp.c:seccomp_prepare_filter
+	},
+	{
+		Name: "ambient", Calls: []string{"capset_ambient"}, Doc: "raise an ambient capability in a child, as Go does: capset, then PR_CAP_AMBIENT_RAISE",
+		Gates: check.Gates(seccomp.Filter, ambientChild),
 	},
 	{
 		Name: "capset", Calls: []string{"capset"}, Doc: "change capability sets",
@@ -114,9 +119,13 @@ func afterSetuid(o *check.Operation) []check.Assumption {
 		c.RUID, c.EUID, c.SUID, c.FSUID = uid, uid, uid, uid
 		return c
 	})}
+	keep := o.Int("keepcaps") != 0
 	if uid != 0 {
 		out = append(out, check.Assume(&task.Caps, "", func(c task.CapState) task.CapState {
-			return task.CapState{Inheritable: c.Inheritable}
+			if !keep {
+				c.Permitted = 0
+			}
+			return task.CapState{Permitted: c.Permitted, Inheritable: c.Inheritable}
 		}))
 	}
 	return out
@@ -269,6 +278,19 @@ var capsetGate = check.Gate{Doc: &capsetDoc, Run: func(p *check.Pass) check.Verd
 				return v
 			}
 		}
+	}
+	return p.Allow()
+}}
+
+// ambientChild is Go's two calls: the capability is added to permitted and
+// inheritable, which works only if it is permitted, then raised.
+var ambientChild = check.Gate{Doc: &ambientDoc, Param: "(child)", Run: func(p *check.Pass) check.Verdict {
+	caps, ok := task.Caps.Read(p, "")
+	if !ok {
+		return p.Unknown()
+	}
+	if c := check.Cap(p.Op.Int("cap")); !caps.Permitted.Has(c) {
+		return p.Deny(c.String()+" is to become ambient, but is not in the permitted set", check.Grants(c, capability.Granted(c)...))
 	}
 	return p.Allow()
 }}

@@ -3,7 +3,9 @@ package rules
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/go-eperm/eperm/check"
 	"github.com/go-eperm/eperm/sysctl"
@@ -58,4 +60,21 @@ func readShebang(path string) (string, error) {
 		return "", nil
 	}
 	return f[0], nil
+}
+
+var knownDoc = check.Doc{
+	ID: "arguments.known", Title: "arguments",
+	Text:   "What decides is an argument of the call; an error tells only the call's name, so the operation has to be given.",
+	Kernel: "(not a gate of the kernel: what this library has to know)",
+	Cause:  check.UnknownCause,
+	Errnos: []syscall.Errno{syscall.EPERM, syscall.EACCES},
+}
+
+// known stands for the gates that need one of these arguments, where none of them is given.
+func known(names ...string) check.Gate {
+	return check.Gate{Doc: &knownDoc, Param: "(" + strings.Join(names, ", ") + ")",
+		When: func(o *check.Operation) bool { return !slices.ContainsFunc(names, o.Has) },
+		Run: func(p *check.Pass) check.Verdict {
+			return p.UnknownFor("the error does not say with which " + names[0] + " " + p.Op.Call + " was called; pass the operation (package op)")
+		}}
 }

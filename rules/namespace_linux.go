@@ -73,6 +73,7 @@ var namespaceRules = []check.Rule{
 		Name: "unshare", Calls: []string{"unshare", "clone", "clone3"}, Doc: "make namespaces",
 		Gates: check.Gates( // kernel/fork.c:ksys_unshare, copy_process → kernel/nsproxy.c, kernel/user_namespace.c:create_user_ns
 			seccomp.Filter,
+			known("flags"),
 			check.When(flagged(unix.CLONE_NEWUSER), usernsClone, chrooted, mappedSelf, userns.Restricted, usernsCount),
 			check.When(otherNamespaces, need(userns.Own(), capability.CAP_SYS_ADMIN)...),
 		),

@@ -22,6 +22,7 @@ var processRules = []check.Rule{
 		Name: "setpriority", Calls: []string{"setpriority", "nice"}, Doc: "change the nice value",
 		Gates: check.Gates( // kernel/sys.c:set_one_prio
 			seccomp.Filter,
+			known("prio"),
 			niceOwner,
 			niceLimit,
 			lsm.Hooks(lsm.Other, "task_setnice"),
@@ -31,6 +32,7 @@ var processRules = []check.Rule{
 		Name: "scheduler", Calls: []string{"sched_setscheduler", "sched_setparam", "sched_setattr"}, Doc: "change the scheduling policy",
 		Gates: check.Gates( // kernel/sched/syscalls.c:user_check_sched_setscheduler, __sched_setscheduler
 			seccomp.Filter,
+			known("policy"),
 			schedOwner,
 			schedPolicy,
 			lsm.Hooks(lsm.Other, "task_setscheduler"),

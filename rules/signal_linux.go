@@ -22,6 +22,7 @@ var signalRules = []check.Rule{
 		Name: "kill", Calls: []string{"kill", "tkill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo", "pidfd_send_signal"}, Doc: "send a signal",
 		Gates: check.Gates( // kernel/signal.c:check_kill_permission
 			seccomp.Filter,
+			known("pid"),
 			killByCreds,
 			lsm.Hooks(lsm.Signal, "task_kill"),
 		),
@@ -30,6 +31,7 @@ var signalRules = []check.Rule{
 		Name: "ptrace", Calls: []string{"ptrace"}, Doc: "attach to a process",
 		Gates: check.Gates( // kernel/ptrace.c:ptrace_attach → __ptrace_may_access
 			seccomp.Filter,
+			known("pid").If(not(arg("request", unix.PTRACE_TRACEME))),
 			traceable,
 			ptraceCreds, ptraceDumpable, ptraceSubset, yamaGate,
 			lsm.Hooks(lsm.Ptrace, "ptrace_access_check"),
@@ -40,6 +42,7 @@ var signalRules = []check.Rule{
 		Name: "process_vm", Calls: []string{"process_vm_readv", "process_vm_writev", "pidfd_getfd", "kcmp", "process_madvise"}, Doc: "reach into another process",
 		Gates: check.Gates( // mm/process_vm_access.c:process_vm_rw_core → kernel/fork.c:mm_access
 			seccomp.Filter,
+			known("pid"),
 			ptraceCreds, ptraceDumpable, ptraceSubset, yamaGate,
 			lsm.Hooks(lsm.Ptrace, "ptrace_access_check"),
 		),
@@ -68,6 +71,9 @@ var killDoc = check.Doc{
 
 var killByCreds = check.Gate{Doc: &killDoc, Role: check.Process, Param: "CAP_KILL", Run: func(p *check.Pass) check.Verdict {
 	pid := p.Op.Int("pid")
+	if !p.Op.Has("pid") {
+		return p.Allow() // see known
+	}
 	if pid == 0 || pid == int64(p.World.Task().PID) {
 		return p.AllowFor("its own process or group")
 	}

@@ -25,6 +25,7 @@ var socketRules = []check.Rule{
 		Gates: check.Gates( // net/socket.c:__sock_create → net/ipv4/af_inet.c:inet_create
 			seccomp.Filter,
 			lsm.Hooks(lsm.Other, "socket_create"),
+			known("family"),
 			check.When(rawSocket, need(userns.OwnerOf("net"), capability.CAP_NET_RAW)...),
 			check.When(arg("family", unix.AF_KEY), need(userns.OwnerOf("net"), capability.CAP_NET_ADMIN)...),
 			pingGroup.If(pingSocket),
@@ -37,6 +38,7 @@ var socketRules = []check.Rule{
 			seccomp.Filter,
 			lsm.Hooks(lsm.Socket, "socket_bind"),
 			cgroupSock.If(inet),
+			known("address", "path", "port"),
 			lowPort.If(inet),
 			lsm.Hooks(lsm.Capable, "capable"),
 			check.When(unixPath, way(check.Target)...),
@@ -77,6 +79,7 @@ var socketRules = []check.Rule{
 			seccomp.Filter,
 			lsm.Hooks(lsm.Other, "socket_setsockopt"),
 			cgroupSock,
+			known("optname"),
 			sockopt,
 			lsm.Hooks(lsm.Capable, "capable"),
 		),

@@ -50,16 +50,16 @@ var systemRules = []check.Rule{
 	{
 		Name: "syslog", Calls: []string{"syslog"}, Doc: "read or control the kernel log",
 		Gates: check.Gates( // kernel/printk/printk.c:check_syslog_permissions
-			seccomp.Filter, syslogGate, lsm.Hooks(lsm.Other, "syslog"),
+			seccomp.Filter, known("action"), syslogGate, lsm.Hooks(lsm.Other, "syslog"),
 		),
 	},
 	{
 		Name: "bpf", Calls: []string{"bpf"}, Doc: "load or use BPF programs and maps",
-		Gates: check.Gates(seccomp.Filter, bpfUnprivileged, bpfExtra, lsm.Hooks(lsm.Other, "bpf")), // kernel/bpf/syscall.c:__sys_bpf
+		Gates: check.Gates(seccomp.Filter, known("cmd"), bpfUnprivileged, bpfExtra, lsm.Hooks(lsm.Other, "bpf")), // kernel/bpf/syscall.c:__sys_bpf
 	},
 	{
 		Name: "perf_event_open", Calls: []string{"perf_event_open"}, Doc: "open a performance counter",
-		Gates: check.Gates(seccomp.Filter, perfParanoid, perfTarget), // kernel/events/core.c:perf_event_open
+		Gates: check.Gates(seccomp.Filter, known("pid"), perfParanoid, perfTarget), // kernel/events/core.c:perf_event_open
 	},
 	{
 		Name: "userfaultfd", Calls: []string{"userfaultfd"}, Doc: "handle page faults in user space",

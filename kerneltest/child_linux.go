@@ -1,0 +1,267 @@
+package kerneltest
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Child runs f in a child process that is the subject. The child is the test
+// binary again: it runs the same test up to this call, with the privileges of
+// the parent, becomes the subject, calls f and ends. What stands before the
+// call therefore runs twice: see [Once].
+//
+// f's log, failures, skips and panics are those of t. It is a failure of t too
+// if the child ends in any other way than by the end of f, and if it never
+// reaches f.
+//
+// The process is the subject in all its threads; f's goroutine is locked to
+// its thread. (With cgo, which -race implies, capability sets and
+// no_new_privs are those of f's thread only; ids and filters are everywhere.)
+func Child(t testing.TB, s Subject, f func(c *C)) {
+	t.Helper()
+	runChild(t, s, func(c *C) (any, error) { f(c); return nil, nil })
+}
+
+// Value is [Child] for a function that finds something out. What it returns
+// must survive encoding/json.
+func Value[T any](t testing.TB, s Subject, f func(c *C) T) T {
+	t.Helper()
+	var v T
+	raw := runChild(t, s, func(c *C) (any, error) { return f(c), nil })
+	if raw == nil { // an earlier call of a test that runs again in a child: its value was recorded
+		return v
+	}
+	if err := json.Unmarshal(raw, &v); err != nil {
+		t.Fatalf("kerneltest: %v", err)
+	}
+	return v
+}
+
+// Killed is [Child] for a function that the kernel is to end with a signal: it
+// fails if f returns. It says which signal it was.
+func Killed(t testing.TB, s Subject, f func(c *C)) syscall.Signal {
+	t.Helper()
+	out := start(t, s, func(c *C) (any, error) { f(c); return nil, nil })
+	if out == nil {
+		return 0
+	}
+	out.log(t)
+	switch {
+	case !out.started:
+		t.Fatalf("kerneltest: the child never reached the function: %s%s", out.exit, out.output())
+	case !out.status.Signaled():
+		t.Fatalf("kerneltest: the child was to be killed by a signal: %s%s", out.exit, out.output())
+	}
+	return out.status.Signal()
+}
+
+func runChild(t testing.TB, s Subject, f func(*C) (any, error)) json.RawMessage {
+	t.Helper()
+	out := start(t, s, f)
+	if out == nil {
+		v, ok := replay[json.RawMessage](t, "Value")
+		if !ok {
+			t.Fatal("kerneltest: an earlier Child call has no recorded result: the test does not run the same way again")
+		}
+		return v
+	}
+	out.verdict(t)
+	if out.value == nil {
+		out.value = json.RawMessage("null")
+	}
+	keep(t, "Value", out.value)
+	return out.value
+}
+
+// An outcome is how a child ended and what it said.
+type outcome struct {
+	started, done bool
+	failed, now   bool
+	skip          *string
+	panicked      string
+	refused       string // why the child could not become the subject
+	errors        bool
+	lines         []string
+	value         json.RawMessage
+	stdio         bytes.Buffer
+	exit          string // in words
+	status        syscall.WaitStatus
+}
+
+// start runs the child. It returns nil in a child, for a call that is not its own.
+func start(t testing.TB, s Subject, f func(*C) (any, error)) *outcome {
+	t.Helper()
+	if _, inside := t.(*C); inside {
+		t.Fatal("kerneltest: Child inside a Child")
+	}
+	if !mainCalled.Load() {
+		t.Fatal("kerneltest: Child needs func TestMain(m *testing.M) { kerneltest.Main(m) }")
+	}
+	key := enter(t, s.Key)
+	if child != nil {
+		if child.key == key {
+			child.run(t, s, f)
+		}
+		return nil
+	}
+	scratch := tempDir(t, "")
+	if err := os.Chmod(scratch, 0o777|os.ModeSticky); err != nil {
+		t.Fatalf("kerneltest: %v", err)
+	}
+
+	w, theirs, err := newSocket()
+	if err != nil {
+		t.Fatalf("kerneltest: %v", err)
+	}
+	defer w.file.Close()
+	out := &outcome{}
+	cmd := exec.Command("/proc/self/exe", arguments(t.Name())...)
+	cmd.Env = append(os.Environ(), envChild+"="+key, "TMPDIR="+scratch)
+	cmd.Stdout, cmd.Stderr = &out.stdio, &out.stdio
+	cmd.ExtraFiles = []*os.File{theirs}
+	cmd.SysProcAttr = s.attr()
+	// Output is read until the last holder of the pipe is gone; something that
+	// f left running must not keep the test for ever.
+	cmd.WaitDelay = 10 * time.Second
+	// The child dies with the thread that started it.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	err = cmd.Start()
+	theirs.Close()
+	if err != nil {
+		t.Fatalf("kerneltest: starting the child: %v", err)
+	}
+	tr := &traceServer{t: t, pid: cmd.Process.Pid}
+	defer tr.end()
+	if err := w.send(recordsOf(t.Name())); err == nil {
+		out.listen(w, tr)
+	}
+	err = cmd.Wait()
+	out.status = cmd.ProcessState.Sys().(syscall.WaitStatus)
+	out.exit = describe(out.status)
+	if errors.Is(err, exec.ErrWaitDelay) {
+		out.failed = true
+		out.lines = append(out.lines, "kerneltest: the function left a process behind that holds the child's output")
+	}
+	return out
+}
+
+// arguments run exactly the test of this name, once, as its parent was run.
+func arguments(name string) []string {
+	elems := strings.Split(name, "/")
+	for i, e := range elems {
+		elems[i] = "^" + regexp.QuoteMeta(e) + "$"
+	}
+	args := []string{"-test.run=" + strings.Join(elems, "/"), "-test.count=1", "-test.timeout=0"}
+	flag.Visit(func(f *flag.Flag) {
+		if f.Name == "test.short" || !strings.HasPrefix(f.Name, "test.") {
+			args = append(args, "-"+f.Name+"="+f.Value.String())
+		}
+	})
+	return append(args, flag.Args()...)
+}
+
+// listen takes what the child says, until it closes its end.
+func (o *outcome) listen(w *wire, tr *traceServer) {
+	for {
+		var f frame
+		if err := w.receive(&f); err != nil {
+			return
+		}
+		switch f.Op {
+		case opStart:
+			o.started = true
+		case opLog:
+			o.lines = append(o.lines, f.Text)
+		case opError:
+			o.lines, o.errors = append(o.lines, f.Text), true
+		case opSkip:
+			o.skip = &f.Text
+		case opPanic:
+			o.panicked = f.Text
+		case opFail:
+			o.refused = f.Text
+		case opTrace:
+			if err := w.send(tr.begin(f.N)); err != nil {
+				return
+			}
+		case opEnd:
+			if err := w.send(tr.end()); err != nil {
+				return
+			}
+		case opDone:
+			o.done, o.failed, o.now, o.value = true, f.Failed, f.Now, f.Value
+			addCoverage(f.Cover)
+		}
+	}
+}
+
+func describe(s syscall.WaitStatus) string {
+	if s.Signaled() {
+		return fmt.Sprintf("killed by %s", unix.SignalName(s.Signal()))
+	}
+	return fmt.Sprintf("exit status %d", s.ExitStatus())
+}
+
+// output is what the child wrote, for a message.
+func (o *outcome) output() string {
+	b := bytes.TrimSpace(o.stdio.Bytes())
+	if len(b) == 0 {
+		return "; it wrote nothing"
+	}
+	return "; it wrote:\n" + string(b)
+}
+
+func (o *outcome) log(t testing.TB) {
+	t.Helper()
+	lines := slices.Clone(o.lines)
+	if len(lines) > 0 {
+		t.Log("in the child:\n" + strings.Join(lines, "\n"))
+	}
+}
+
+// verdict makes the child's end the test's.
+func (o *outcome) verdict(t testing.TB) {
+	t.Helper()
+	o.log(t)
+	clean := o.done && o.status.Exited() && o.status.ExitStatus() == 0
+	switch {
+	case o.refused != "":
+		t.Fatalf("kerneltest: the child could not become the subject: %s", o.refused)
+	case o.panicked != "":
+		t.Fatalf("in the child: %s", o.panicked)
+	case !o.started && !o.done:
+		t.Fatalf("kerneltest: the child never reached the function: %s%s", o.exit, o.output())
+	case !o.done:
+		t.Fatalf("kerneltest: the child ended before the function did: %s%s", o.exit, o.output())
+	case !clean && !o.failed:
+		t.Fatalf("kerneltest: the child failed after the function: %s%s", o.exit, o.output())
+	}
+	if o.stdio.Len() > 0 {
+		t.Logf("the child wrote:\n%s", bytes.TrimSpace(o.stdio.Bytes()))
+	}
+	switch {
+	case o.failed && o.now:
+		t.FailNow()
+	case o.failed:
+		t.Fail()
+	case !o.started && o.skip == nil:
+		t.Fatalf("kerneltest: the child never reached the function: %s%s", o.exit, o.output())
+	case o.skip != nil:
+		t.Skip(*o.skip)
+	}
+}

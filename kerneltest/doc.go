@@ -1,0 +1,2 @@
+// Package kerneltest makes the kernel the oracle of this module's own tests.
+package kerneltest

@@ -1,0 +1,30 @@
+package kerneltest_test
+
+import (
+	"os"
+	"os/exec"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/go-eperm/eperm/kerneltest"
+)
+
+func TestMain(m *testing.M) { kerneltest.Main(m) }
+
+// envBad lets the test run whose failure another test looks at.
+const envBad = "KERNELTEST_TEST_BAD"
+
+// runBad runs one case of TestBad in a test binary of its own.
+func runBad(t *testing.T, name string, env ...string) (output string, failed bool) {
+	t.Helper()
+	cmd := exec.Command("/proc/self/exe", "-test.run=^TestBad$/^"+name+"$", "-test.v", "-test.count=1")
+	cmd.Env = append(append(os.Environ(), envBad+"=1"), env...)
+	out, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	if err != nil {
+		require.ErrorAs(t, err, &exit, "%s", out)
+		require.Equal(t, 1, exit.ExitCode(), "%s", out)
+	}
+	return string(out), err != nil
+}

@@ -1,0 +1,156 @@
+//go:build linux
+
+package eperm_test
+
+import (
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+	"unsafe"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/go-eperm/eperm/kerneltest"
+)
+
+var epoch = time.Unix(1, 0)
+
+func listen(network, address string) func(string) error {
+	return func(string) error {
+		l, err := net.Listen(network, address)
+		if err == nil {
+			l.Close()
+		}
+		return err
+	}
+}
+
+func socket(domain, typ, proto int) error {
+	fd, err := unix.Socket(domain, typ, proto)
+	if err == nil {
+		unix.Close(fd)
+	}
+	return sys("socket", err)
+}
+
+func errno(e syscall.Errno) error {
+	if e == 0 {
+		return nil
+	}
+	return e
+}
+
+func swapon(path *byte) error {
+	_, _, e := unix.Syscall(unix.SYS_SWAPON, uintptr(unsafe.Pointer(path)), 0, 0)
+	return errno(e)
+}
+
+func create(p string) error {
+	f, err := os.OpenFile(p, os.O_CREATE|os.O_WRONLY, 0o600)
+	if err == nil {
+		f.Close()
+	}
+	return err
+}
+
+func appendTo(p string) error {
+	f, err := os.OpenFile(p, os.O_WRONLY, 0)
+	if err == nil {
+		f.Close()
+	}
+	return err
+}
+
+func read(p string) error {
+	f, err := os.Open(p)
+	if err == nil {
+		f.Close()
+	}
+	return err
+}
+
+func start(p string) error {
+	proc, err := os.StartProcess(p, []string{p}, &os.ProcAttr{})
+	if err == nil {
+		_, _ = proc.Wait()
+	}
+	return err
+}
+
+var sealedFD = -1
+
+func memfd() (int, error) {
+	fd, err := unix.MemfdCreate("x", unix.MFD_ALLOW_SEALING)
+	if err != nil {
+		return -1, err
+	}
+	sealedFD = fd
+	_, err = unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, unix.F_SEAL_WRITE)
+	return fd, err
+}
+
+func unshareInThread(flags int) error {
+	answer := make(chan error)
+	go func() {
+		runtime.LockOSThread() // the thread dies with the goroutine
+		answer <- sys("unshare", unix.Unshare(flags))
+	}()
+	return <-answer
+}
+
+// setting gives a sysctl a value until the test ends.
+func setting(t *testing.T, name, value string) {
+	p := "/proc/sys/" + strings.ReplaceAll(name, ".", "/")
+	old, err := os.ReadFile(p)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(p, []byte(value), 0))
+	t.Cleanup(func() { _ = os.WriteFile(p, old, 0) })
+}
+
+const mountPoint = "/mnt"
+
+func mounted(fstype string, flags uintptr) kerneltest.Subject { return mountedWith(fstype, flags, nil) }
+
+// mountedWith is a subject in a mount namespace of its own that has a file
+// system on mountPoint, filled before its flags are set.
+func mountedWith(fstype string, flags uintptr, fill func(*kerneltest.C, string)) kerneltest.Subject {
+	return kerneltest.Subject{Cloneflags: unix.CLONE_NEWNS, Prepare: func(c *kerneltest.C) {
+		require.NoError(c, unix.Mount("none", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
+		require.NoError(c, unix.Mount("none", mountPoint, fstype, 0, ""))
+		if fill != nil {
+			fill(c, mountPoint)
+		}
+		require.NoError(c, unix.Mount("none", mountPoint, fstype, unix.MS_REMOUNT|flags, ""))
+	}}
+}
+
+func remounted(fstype string, flags uintptr) func(kerneltest.Subject) kerneltest.Subject {
+	return func(s kerneltest.Subject) kerneltest.Subject {
+		prepare := s.Prepare
+		s.Prepare = func(c *kerneltest.C) {
+			prepare(c)
+			require.NoError(c, unix.Mount("none", mountPoint, fstype, unix.MS_REMOUNT|flags, ""))
+		}
+		return s
+	}
+}
+
+func copyFile(t require.TestingT, from, to string) {
+	in, err := os.Open(from)
+	require.NoError(t, err)
+	defer in.Close()
+	out, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY, 0o755)
+	require.NoError(t, err)
+	defer out.Close()
+	_, err = io.Copy(out, in)
+	require.NoError(t, err)
+}
+
+var _ = filepath.Join

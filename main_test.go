@@ -1,0 +1,11 @@
+//go:build linux
+
+package eperm_test
+
+import (
+	"testing"
+
+	"github.com/go-eperm/eperm/kerneltest"
+)
+
+func TestMain(m *testing.M) { kerneltest.Main(m) }
