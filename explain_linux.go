@@ -54,9 +54,9 @@ func (e Explainer) among(w *check.World, ops []Operation, errno syscall.Errno) *
 		switch {
 		case best == nil || best.decider < 0 && (d.decider >= 0 || best.Certainty == Unexplained && d.Certainty != Unexplained):
 			best = d
-		case d.decider >= 0 && !sameGate(best.Findings[best.decider].Gate, d.Findings[d.decider].Gate):
+		case d.decider >= 0 && d.Cause != best.Cause:
 			best.Certainty = Likely
-			best.Notes = append(best.Notes, "The error does not say with which flags it was opened: for others the answer would be: "+d.Summary+".")
+			best.Notes = append(best.Notes, "The error does not say with which flags it was opened; with others it would be: "+d.Summary+".")
 		}
 	}
 	return best

@@ -230,11 +230,11 @@ func TestLiveCapabilities(t *testing.T) {
 			errno: unix.EPERM, cause: eperm.MissingCapability, cap: capability.CAP_SYS_ADMIN},
 		{name: "settimeofday", subject: nobody, try: func(string) error { return sys("settimeofday", unix.Settimeofday(&unix.Timeval{Sec: 1})) },
 			errno: unix.EPERM, cause: eperm.MissingCapability, cap: capability.CAP_SYS_TIME},
-		{name: "setuid", subject: nobody, try: func(string) error { return sys("setuid", syscall.Setuid(1)) }, op: always(op.Setuid(1)),
+		{name: "setuid", subject: nobody, try: func(string) error { return rawID(unix.SYS_SETUID, 1) }, op: always(op.Setuid(1)),
 			errno: unix.EPERM, cause: eperm.MissingCapability, cap: capability.CAP_SETUID, freed: holding(unix.CAP_SETUID)},
-		{name: "setgid", subject: nobody, try: func(string) error { return sys("setgid", syscall.Setgid(1)) }, op: always(op.Setgid(1)),
+		{name: "setgid", subject: nobody, try: func(string) error { return rawID(unix.SYS_SETGID, 1) }, op: always(op.Setgid(1)),
 			errno: unix.EPERM, cause: eperm.MissingCapability, cap: capability.CAP_SETGID, freed: holding(unix.CAP_SETGID)},
-		{name: "setgroups", subject: nobody, try: func(string) error { return sys("setgroups", syscall.Setgroups([]int{1})) },
+		{name: "setgroups", subject: nobody, try: func(string) error { return setgroups(1) },
 			errno: unix.EPERM, cause: eperm.MissingCapability, cap: capability.CAP_SETGID, freed: holding(unix.CAP_SETGID)},
 		{name: "setpriority", subject: nobody, try: func(string) error { return sys("setpriority", unix.Setpriority(unix.PRIO_PROCESS, 0, -5)) }, op: always(op.Setpriority(unix.PRIO_PROCESS, 0, -5)),
 			errno: unix.EACCES, cause: eperm.MissingCapability, cap: capability.CAP_SYS_NICE, freed: holding(unix.CAP_SYS_NICE)},
@@ -264,7 +264,7 @@ func TestLiveCapabilities(t *testing.T) {
 			errno: unix.EPERM, cause: eperm.MissingCapability, cap: capability.CAP_SYSLOG},
 		{name: "swapon", setup: write("f", 0o600), subject: nobody, try: at("f", func(p string) error { b, _ := unix.BytePtrFromString(p); return swapon(b) }), op: func(d string) eperm.Operation { return op.Swapon(d + "/f") },
 			errno: unix.EPERM, cause: eperm.MissingCapability, cap: capability.CAP_SYS_ADMIN},
-		{name: "module", subject: nobody, try: func(string) error { return sys("init_module", unix.InitModule([]byte("x"), "")) }, errno: unix.EPERM, cause: eperm.MissingCapability, cap: capability.CAP_SYS_MODULE},
+		{name: "acct", subject: nobody, try: func(string) error { return sys("acct", unix.Acct("")) }, errno: unix.EPERM, cause: eperm.MissingCapability, cap: capability.CAP_SYS_PACCT},
 		{name: "permitted, not effective", setup: write("f", 0o666), subject: kerneltest.Subject{Effective: kerneltest.NoCaps()}, try: at("f", func(p string) error { return os.Chown(p, 1000, -1) }),
 			errno: unix.EPERM, cause: eperm.MissingCapability, cap: capability.CAP_CHOWN, says: "may raise CAP_CHOWN itself", freed: free},
 		{name: "out of bounds", setup: write("f", 0o666), subject: kerneltest.Subject{UID: 65534, Bounding: kerneltest.Without(unix.CAP_CHOWN)}, try: at("f", func(p string) error { return os.Chown(p, 1000, -1) }),
@@ -319,7 +319,7 @@ func TestLiveUserNamespace(t *testing.T) {
 	inside := kerneltest.Subject{Cloneflags: unix.CLONE_NEWUSER, UIDMap: []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: 1}}, GIDMap: []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: 1}}}
 	for _, l := range []live{
 		{name: "bind in the host's network", subject: inside, try: listen("tcp4", "127.0.0.1:82"), errno: unix.EACCES, cause: eperm.UserNamespace, cap: capability.CAP_NET_BIND_SERVICE,
-			freed: func(s kerneltest.Subject) kerneltest.Subject { s.Cloneflags |= unix.CLONE_NEWNET; return s }, then: unix.EADDRNOTAVAIL},
+			freed: func(s kerneltest.Subject) kerneltest.Subject { s.Cloneflags |= unix.CLONE_NEWNET; return s }},
 		{name: "chown of an unmapped file", subject: inside, setup: func(t *testing.T, d string) {
 			write("f", 0o666)(t, d)
 			require.NoError(t, os.Chown(d+"/f", 1234, 1234))
@@ -331,12 +331,12 @@ func TestLiveUserNamespace(t *testing.T) {
 			errno: unix.EPERM, cause: eperm.UserNamespace, cap: capability.CAP_SYS_ADMIN, freed: func(s kerneltest.Subject) kerneltest.Subject { s.Cloneflags |= unix.CLONE_NEWNS; return s }},
 		{name: "mknod", subject: inside, try: at("n", func(p string) error { return unix.Mknod(p, unix.S_IFCHR|0o600, int(unix.Mkdev(1, 3))) }),
 			op: func(d string) eperm.Operation { return op.Mknod(d+"/n", unix.S_IFCHR|0o600, int(unix.Mkdev(1, 3))) }, errno: unix.EPERM, cause: eperm.UserNamespace, cap: capability.CAP_MKNOD, freed: free},
-		{name: "setgroups denied", subject: inside, try: func(string) error { return sys("setgroups", syscall.Setgroups([]int{0})) }, errno: unix.EPERM, cause: eperm.UserNamespace, cap: capability.None,
+		{name: "setgroups denied", subject: inside, try: func(string) error { return setgroups(0) }, errno: unix.EPERM, cause: eperm.UserNamespace, cap: capability.None,
 			freed: func(s kerneltest.Subject) kerneltest.Subject { s.Setgroups = true; return s }},
 		{name: "clock", subject: inside, try: func(string) error { return sys("settimeofday", unix.Settimeofday(&unix.Timeval{Sec: 1})) }, errno: unix.EPERM, cause: eperm.UserNamespace, cap: capability.CAP_SYS_TIME},
-		{name: "user namespace without mapping", subject: kerneltest.Subject{Cloneflags: unix.CLONE_NEWUSER, Unmapped: true}, try: func(string) error { return unshareInThread(unix.CLONE_NEWUSER) },
-			op: always(op.Unshare(unix.CLONE_NEWUSER)), errno: unix.EPERM, cause: eperm.UserNamespace, cap: capability.None},
-		{name: "unshare without capability", subject: nobody, try: func(string) error { return unshareInThread(unix.CLONE_NEWUTS) }, op: always(op.Unshare(unix.CLONE_NEWUTS)), errno: unix.EPERM, cause: eperm.MissingCapability, cap: capability.CAP_SYS_ADMIN,
+		{name: "user namespace without mapping", subject: kerneltest.Subject{Cloneflags: unix.CLONE_NEWUSER, Unmapped: true}, try: func(string) error { return startIn(unix.CLONE_NEWUSER) },
+			op: always(op.Clone(unix.CLONE_NEWUSER)), errno: unix.EPERM, cause: eperm.UserNamespace, cap: capability.None},
+		{name: "unshare without capability", subject: nobody, try: func(string) error { return sys("unshare", unix.Unshare(unix.CLONE_NEWUTS)) }, op: always(op.Unshare(unix.CLONE_NEWUTS)), errno: unix.EPERM, cause: eperm.MissingCapability, cap: capability.CAP_SYS_ADMIN,
 			freed: holding(unix.CAP_SYS_ADMIN)},
 		{name: "setns", subject: nobody, try: func(string) error {
 			fd, err := unix.Open("/proc/self/ns/uts", unix.O_RDONLY, 0)
@@ -411,7 +411,7 @@ func TestLiveFiles(t *testing.T) {
 		{name: "interpreter not executable", setup: func(t *testing.T, d string) {
 			write("int", 0o644)(t, d)
 			require.NoError(t, os.WriteFile(d+"/f", []byte("#!"+d+"/int -x\n"), 0o755))
-		}, try: at("f", start), errno: unix.EACCES, cause: eperm.FileMode, cap: capability.None, says: "of the interpreter"},
+		}, try: at("f", start), errno: unix.EACCES, cause: eperm.FileMode, cap: capability.None, says: "f the interpreter"},
 		{name: "file capabilities beyond the bounding set", setup: func(t *testing.T, d string) {
 			copyFile(t, "/bin/true", d+"/f")
 			v := []byte{1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0} // cap_net_raw=ep
@@ -434,7 +434,7 @@ func TestLiveFiles(t *testing.T) {
 		{name: "memlock", subject: kerneltest.Subject{UID: 65534, Rlimits: map[int]unix.Rlimit{unix.RLIMIT_MEMLOCK: {}}}, try: func(string) error { return sys("mlock", unix.Mlock(make([]byte, 4096))) }, op: always(op.Mlock(4096)),
 			errno: unix.EPERM, cause: eperm.Rlimit, cap: capability.CAP_IPC_LOCK},
 		{name: "sysctl as nobody", subject: nobody, try: func(string) error { return appendTo("/proc/sys/kernel/hostname") }, op: always(op.Sysctl("kernel.hostname")), errno: unix.EACCES, cause: eperm.Sysctl, cap: capability.None},
-		{name: "sysctl of the host", subject: kerneltest.Subject{Cloneflags: unix.CLONE_NEWUSER}, try: func(string) error { return appendTo("/proc/sys/vm/swappiness") }, op: always(op.Sysctl("vm.swappiness")), errno: unix.EACCES, cause: eperm.UserNamespace, cap: capability.None},
+		{name: "sysctl of the host", subject: kerneltest.Subject{Cloneflags: unix.CLONE_NEWUSER, UID: 1, UIDMap: []syscall.SysProcIDMap{{HostID: 1000, Size: 2}}, GIDMap: []syscall.SysProcIDMap{{HostID: 1000, Size: 2}}}, try: func(string) error { return appendTo("/proc/sys/vm/swappiness") }, op: always(op.Sysctl("vm.swappiness")), errno: unix.EACCES, cause: eperm.UserNamespace, cap: capability.None},
 		{name: "ping socket", setup: func(t *testing.T, d string) { setting(t, "net.ipv4.ping_group_range", "1\t0") }, try: func(string) error { return socket(unix.AF_INET, unix.SOCK_DGRAM, unix.IPPROTO_ICMP) },
 			op: always(op.Socket(unix.AF_INET, unix.SOCK_DGRAM, unix.IPPROTO_ICMP)), errno: unix.EACCES, cause: eperm.Sysctl, cap: capability.None, flip: func(t *testing.T, d string) { setting(t, "net.ipv4.ping_group_range", "0\t0") }},
 		{name: "setsid as leader", try: func(string) error { _, _ = unix.Setsid(); _, err := unix.Setsid(); return sys("setsid", err) }, errno: unix.EPERM, cause: eperm.Session, cap: capability.None},
@@ -461,7 +461,7 @@ func TestLiveProcesses(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			kerneltest.Require(t, kerneltest.Root)
-			pid := kerneltest.Once(t, func() int { return victim(t) })
+			pid := victim(t)
 			got := kerneltest.Value(t, nobody, func(*kerneltest.C) seen {
 				d := eperm.Explain(c.try(pid), c.op(pid))
 				if d == nil {

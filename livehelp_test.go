@@ -6,8 +6,8 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -96,13 +96,23 @@ func memfd() (int, error) {
 	return fd, err
 }
 
-func unshareInThread(flags int) error {
-	answer := make(chan error)
-	go func() {
-		runtime.LockOSThread() // the thread dies with the goroutine
-		answer <- sys("unshare", unix.Unshare(flags))
-	}()
-	return <-answer
+// rawID changes an id of this thread only: package syscall's functions want all
+// threads to answer alike.
+func rawID(nr uintptr, id int) error {
+	_, _, e := unix.RawSyscall(nr, uintptr(id), 0, 0)
+	return errno(e)
+}
+
+func setgroups(gid uint32) error {
+	_, _, e := unix.RawSyscall(unix.SYS_SETGROUPS, 1, uintptr(unsafe.Pointer(&gid)), 0)
+	return os.NewSyscallError("setgroups", errno(e))
+}
+
+// startIn starts a program in new namespaces.
+func startIn(flags uintptr) error {
+	cmd := exec.Command("/bin/true")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: flags}
+	return cmd.Run()
 }
 
 // setting gives a sysctl a value until the test ends.

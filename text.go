@@ -12,6 +12,9 @@ import (
 // width is the columns that text is wrapped to.
 const width = 98
 
+// maxShown is how many facts of the deciding gate are shown.
+const maxShown = 6
+
 // text is everything, made to be read by a person in trouble.
 func (d *Diagnosis) text() string {
 	if d == nil {
@@ -137,7 +140,11 @@ func (d *Diagnosis) writeWalk(b *strings.Builder) {
 	if len(faint) > 0 {
 		b.WriteString(wrap("  · not looked into, and no sign that they are in use: "+strings.Join(faint, ", "), "    ", width))
 	}
-	for _, e := range d.Evidence {
+	for i, e := range d.Evidence {
+		if i == maxShown && len(d.Evidence) > maxShown+1 {
+			fmt.Fprintf(b, "    read: and %d facts more, in the JSON form\n", len(d.Evidence)-maxShown)
+			break
+		}
 		b.WriteString(wrap("    read: "+e.String(), "          ", width))
 	}
 	if d.decider >= 0 && d.decider == len(d.Findings)-1 {

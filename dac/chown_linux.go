@@ -36,6 +36,21 @@ func Chown(of check.Role) check.Gate {
 		}
 		uid, gid := p.Op.Int("uid"), p.Op.Int("gid")
 		isOwner := ids.FSUID == f.UID
+		if !p.Op.Has("uid") && !p.Op.Has("gid") && isOwner { // an error does not tell the new ids
+			if p.Seen == 0 {
+				return p.UnknownFor("the new owner and group are not known")
+			}
+			return inodeCap(p, name, f, fmt.Sprintf("giving %s to another user, or to a group that uid %d is not in, is for CAP_CHOWN", check.Printable(name), ids.FSUID), capability.CAP_CHOWN)
+		}
+		if !p.Op.Has("uid") {
+			uid = -1
+		}
+		if !p.Op.Has("gid") {
+			gid = -1
+		}
+		if !isOwner && !p.Op.Has("uid") && !p.Op.Has("gid") {
+			return inodeCap(p, name, f, fmt.Sprintf("%s belongs to uid %d, and changing its owner or group is for CAP_CHOWN", check.Printable(name), f.UID), capability.CAP_CHOWN)
+		}
 		if uid >= 0 && !(isOwner && uint32(uid) == f.UID) {
 			why := fmt.Sprintf("%s belongs to uid %d; giving it to uid %d is for CAP_CHOWN", check.Printable(name), f.UID, uid)
 			if uint32(uid) == f.UID {

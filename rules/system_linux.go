@@ -410,6 +410,15 @@ var sysctlWrite = onFile(&sysctlDoc, check.Target, func(p *check.Pass, name stri
 	if initial && ids.EUID == 0 || f.Mode&0o002 != 0 {
 		return p.Allow()
 	}
+	if !initial { // the kernel compares the uid of the initial namespace
+		m, ok := userns.Map.Read(p, "uid")
+		if !ok {
+			return p.Unknown()
+		}
+		if outside, ok := m.Outside(ids.EUID); ok && outside == 0 || !ok {
+			return p.UnknownFor("whether the task's uid is 0 in the initial user namespace cannot be seen from here")
+		}
+	}
 	setting := strings.ReplaceAll(strings.TrimPrefix(name, "/proc/sys/"), "/", ".")
 	root := dac.ActAs(0)
 	root.Text = "let the system's administrator set it: sysctl -w " + setting + "=…"

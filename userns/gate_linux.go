@@ -2,7 +2,6 @@ package userns
 
 import (
 	"fmt"
-	"strconv"
 	"syscall"
 
 	"github.com/go-eperm/eperm/check"
@@ -56,11 +55,8 @@ func Describe(w *check.World) string {
 	if err != nil {
 		return "The task is in a user namespace of its own."
 	}
-	for _, r := range m.Ranges {
-		if ids.EUID >= r.Inside && ids.EUID-r.Inside < r.Count {
-			return fmt.Sprintf("The task is uid %d in a user namespace, which is uid %s outside: its capabilities count only over what that namespace owns.",
-				ids.EUID, strconv.Itoa(int(r.Outside+ids.EUID-r.Inside)))
-		}
+	if outside, ok := m.Outside(ids.EUID); ok {
+		return fmt.Sprintf("The task is uid %d in a user namespace, which is uid %d outside: its capabilities count only over what that namespace owns.", ids.EUID, outside)
 	}
 	return "The task is in a user namespace in which its own uid has no mapping."
 }

@@ -109,12 +109,18 @@ type IDMap struct{ Ranges []Range }
 
 // Has says whether the id, as this namespace shows it, is mapped.
 func (m IDMap) Has(id uint32) bool {
+	_, ok := m.Outside(id)
+	return ok
+}
+
+// Outside is the id of the parent namespace that an id of this one stands for.
+func (m IDMap) Outside(id uint32) (uint32, bool) {
 	for _, r := range m.Ranges {
 		if id >= r.Inside && id-r.Inside < r.Count {
-			return true
+			return r.Outside + id - r.Inside, true
 		}
 	}
-	return false
+	return 0, false
 }
 
 // Full says whether every id is mapped to itself, as in the initial namespace.
