@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -149,7 +148,7 @@ func TestChildKeepsCapabilitiesAcrossUID(t *testing.T) {
 	kerneltest.NeedRoot(t)
 	s := kerneltest.Subject{
 		UID: 1000, GID: 1001, Groups: []int{7, 8}, Caps: kerneltest.Only(unix.CAP_CHOWN), Ambient: kerneltest.Only(unix.CAP_CHOWN),
-		Bounding: kerneltest.Only(unix.CAP_CHOWN, unix.CAP_KILL), Securebits: unix.SECBIT_NOROOT | unix.SECBIT_NOROOT_LOCKED, NoNewPrivs: true,
+		Bounding: kerneltest.Only(unix.CAP_CHOWN, unix.CAP_KILL), Securebits: kerneltest.NoRoot | kerneltest.NoRootLocked, NoNewPrivs: true,
 		Undumpable: true,
 	}
 	kerneltest.Child(t, s, func(c *kerneltest.C) {
@@ -163,7 +162,7 @@ func TestChildKeepsCapabilitiesAcrossUID(t *testing.T) {
 		require.Equal(c, "1", status(c, "NoNewPrivs"))
 		bits, err := unix.PrctlRetInt(unix.PR_GET_SECUREBITS, 0, 0, 0, 0)
 		require.NoError(c, err)
-		require.Equal(c, unix.SECBIT_NOROOT|unix.SECBIT_NOROOT_LOCKED, bits)
+		require.Equal(c, kerneltest.NoRoot|kerneltest.NoRootLocked, bits)
 		dumpable, err := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0)
 		require.NoError(c, err)
 		require.Zero(c, dumpable)
@@ -320,13 +319,17 @@ func TestOnce(t *testing.T) {
 }
 
 func TestChildLeavesNothing(t *testing.T) {
-	made := kerneltest.Value(t, kerneltest.Subject{}, func(c *kerneltest.C) []string {
-		c.Cleanup(func() { require.True(c, runtime.NumGoroutine() > 0) })
-		return []string{c.TempDir(), t.TempDir()}
+	var made []string
+	t.Run("child", func(t *testing.T) {
+		made = kerneltest.Value(t, kerneltest.Subject{UID: kerneltest.Nobody}, func(c *kerneltest.C) []string {
+			dir := c.TempDir()
+			c.Cleanup(func() { require.DirExists(c, dir) })
+			return []string{dir, t.TempDir()}
+		})
 	})
 	require.Len(t, made, 2)
 	for _, dir := range made {
-		require.Contains(t, dir, "kerneltest-")
+		require.NoDirExists(t, dir)
 	}
 }
 

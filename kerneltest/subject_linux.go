@@ -33,7 +33,7 @@ type Subject struct {
 	Caps                           CapSet
 	Effective, Permitted           CapSet
 	Inheritable, Bounding, Ambient CapSet
-	Securebits                     int  // SECBIT_*; 0 leaves them alone
+	Securebits                     int  // NoRoot and its like; 0 leaves them alone
 	NoNewPrivs                     bool // PR_SET_NO_NEW_PRIVS
 	Undumpable                     bool // PR_SET_DUMPABLE 0; else the subject is dumpable, as after an exec
 	Rlimits                        map[int]unix.Rlimit
@@ -56,6 +56,19 @@ type Subject struct {
 	// failure of the test.
 	Prepare func(c *C) `json:"-"`
 }
+
+// Bits for [Subject.Securebits], from include/uapi/linux/securebits.h; x/sys
+// has no names for them.
+const (
+	NoRoot               = 1 << iota // SECBIT_NOROOT: uid 0 gets nothing from exec
+	NoRootLocked                     // SECBIT_NOROOT_LOCKED
+	NoSetuidFixup                    // SECBIT_NO_SETUID_FIXUP: a change of uid leaves the sets alone
+	NoSetuidFixupLocked              // SECBIT_NO_SETUID_FIXUP_LOCKED
+	KeepCaps                         // SECBIT_KEEP_CAPS
+	KeepCapsLocked                   // SECBIT_KEEP_CAPS_LOCKED
+	NoAmbientRaise                   // SECBIT_NO_CAP_AMBIENT_RAISE
+	NoAmbientRaiseLocked             // SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED
+)
 
 // A CapSet says what becomes of one capability set. The zero value leaves it
 // alone; make others with [Only], [Without] and [NoCaps].
