@@ -328,6 +328,9 @@ func (e Explainer) then(d *Diagnosis, w *check.World, stages []stage, at, passed
 			unknown = append(unknown, d.Findings[i].Gate)
 		}
 	}
+	if len(unknown) > 0 && sameGate(unknown[0], *decider) {
+		return "opens this; what lies behind it cannot be seen from here", true
+	}
 	if len(unknown) > 0 {
 		return "enough, unless " + unknown[0].Title() + " refuses (not known)", true
 	}

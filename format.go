@@ -80,7 +80,7 @@ func (d *Diagnosis) cause() string {
 }
 
 // oneLine keeps hostile text on the line, and escape sequences away from terminals.
-func oneLine(s string) string { return check.Printable(s) }
+func oneLine(s string) string { return check.Plain(s) }
 
 // LogValue is the diagnosis as a group of attributes.
 func (d *Diagnosis) LogValue() slog.Value {

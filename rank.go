@@ -19,7 +19,7 @@ func walk(w *check.World, rule *check.Rule, op *Operation, seen syscall.Errno, s
 			findings = append(findings, Finding{Gate: *g, Step: step, Verdict: check.Verdict{Decision: check.Allows, Cap: check.NoCap, Proven: true}})
 			continue
 		}
-		v := check.Judge(g, op, w, seen, true)
+		v := check.Judge(rule, g, op, w, seen, true)
 		findings = append(findings, Finding{Gate: *g, Step: step, Verdict: v})
 		if v.Decision == check.Denies && (seen == 0 || v.Errno == seen) {
 			return findings, len(findings) - 1
@@ -41,7 +41,7 @@ func rewalk(w *check.World, rule *check.Rule, op *Operation, passed int) (deny *
 		if n++; n <= passed {
 			continue
 		}
-		v := check.Judge(g, op, w, 0, false)
+		v := check.Judge(rule, g, op, w, 0, false)
 		switch {
 		case v.Decision == check.Denies:
 			return &Finding{Gate: *g, Verdict: v}, unknown

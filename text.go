@@ -266,7 +266,8 @@ func sentence(s string) string {
 	if s == "" {
 		return ""
 	}
-	if r, n := utf8.DecodeRuneInString(s); r >= 'a' && r <= 'z' {
+	first, _, _ := strings.Cut(s, " ")
+	if r, n := utf8.DecodeRuneInString(s); r >= 'a' && r <= 'z' && !strings.ContainsAny(first, "./_") { // not a setting or a path
 		s = strings.ToUpper(string(r)) + s[n:]
 	}
 	if !strings.HasSuffix(s, ".") {

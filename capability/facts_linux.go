@@ -50,7 +50,7 @@ func File(path string) (FileCaps, error) {
 }
 
 // OfFile is the capabilities of the file at the key, a path.
-var OfFile = check.Probe[FileCaps]{Name: "file_caps", Source: "getxattr(security.capability)", Live: func(k *check.Kernel, key string) (FileCaps, error) {
+var OfFile = check.Probe[FileCaps]{Name: "file_caps", Source: "getxattr(security.capability)", Show: FileCaps.show, Live: func(k *check.Kernel, key string) (FileCaps, error) {
 	if key == "" || strings.IndexByte(key, 0) >= 0 {
 		return FileCaps{}, errors.New("no such path")
 	}

@@ -42,6 +42,13 @@ func (f FileCaps) String() string {
 	return strings.Join(parts, " ")
 }
 
+func (f FileCaps) show() string {
+	if !f.Present {
+		return "no file capabilities"
+	}
+	return f.String()
+}
+
 // ParseFileCaps reads the value of the extended attribute
 // (security/commoncap.c:get_vfs_caps_from_disk).
 func ParseFileCaps(b []byte) (FileCaps, error) {

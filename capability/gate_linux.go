@@ -3,6 +3,7 @@ package capability
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/go-eperm/eperm/check"
@@ -51,9 +52,10 @@ func Verdict(p *check.Pass, where userns.Where, because string, caps ...Cap) che
 		return p.Unknown()
 	}
 	least := leastOf(p, caps)
-	if because != "" {
-		because += ", and "
+	if because == "" {
+		because = "to " + p.Doing() + " takes " + least.String()
 	}
+	because += ", and "
 	if place == check.Denies { // whatever it holds does not count there
 		reason := fmt.Sprintf("%s%s has to be held in %s", because, least, where)
 		if has != None {
@@ -67,6 +69,9 @@ func Verdict(p *check.Pass, where userns.Where, because string, caps ...Cap) che
 		}).As(check.UserNamespace)
 	}
 	reason := fmt.Sprintf("%s%s is not in the effective set", because, least)
+	if strings.Contains(because, least.String()) {
+		reason = fmt.Sprintf("%sit is not in the effective set", because)
+	}
 	v := p.Deny(reason, check.Grants(least, Granted(least)...))
 	if p.Detail {
 		why := Why(p, state, least)

@@ -179,3 +179,25 @@ func printable(s string) string {
 // Printable is s as it is safe to show to people: quoted, with escapes, where
 // it holds control characters or bytes that are no text.
 func Printable(s string) string { return printable(s) }
+
+// Plain is text for people that may hold names from outside: control
+// characters, and bytes that are no text, are shown as escapes.
+func Plain(s string) string {
+	odd := func(r rune) bool { return !unicode.IsPrint(r) || r == unicode.ReplacementChar }
+	if !strings.ContainsFunc(s, odd) {
+		return s
+	}
+	var b strings.Builder
+	for i, r := range s {
+		if odd(r) {
+			q := strconv.QuoteToASCII(s[i : i+max(1, min(len(s)-i, len(string(r))))])
+			if r == unicode.ReplacementChar {
+				q = strconv.QuoteToASCII(s[i : i+1])
+			}
+			b.WriteString(q[1 : len(q)-1])
+			continue
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}

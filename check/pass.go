@@ -14,6 +14,7 @@ type Pass struct {
 	Detail bool
 
 	gate  *Gate
+	rule  *Rule
 	up    *Pass // the pass that this one was made of by For
 	trace []*fact
 }
@@ -100,12 +101,15 @@ func (v Verdict) Note(sentences ...string) Verdict {
 // For is the same look at another operation: what is read through it is this
 // gate's evidence.
 func (p *Pass) For(op Operation) *Pass {
-	return &Pass{Op: &op, World: p.World, Seen: p.Seen, Detail: p.Detail, gate: p.gate, up: p}
+	return &Pass{Op: &op, World: p.World, Seen: p.Seen, Detail: p.Detail, gate: p.gate, rule: p.rule, up: p}
 }
 
-// Judge runs one gate.
-func Judge(g *Gate, op *Operation, w *World, seen syscall.Errno, detail bool) Verdict {
-	p := Pass{Op: op, World: w, Seen: seen, Detail: detail, gate: g}
+// Doing is what the operation does, in the words of its rule: "mount a file system".
+func (p *Pass) Doing() string { return p.rule.Doc }
+
+// Judge runs one gate of a rule.
+func Judge(rule *Rule, g *Gate, op *Operation, w *World, seen syscall.Errno, detail bool) Verdict {
+	p := Pass{Op: op, World: w, Seen: seen, Detail: detail, gate: g, rule: rule}
 	v := g.Run(&p)
 	if v.Decision != Denies {
 		v.Cap, v.Errno = NoCap, 0

@@ -21,6 +21,8 @@ type Probe[T any] struct {
 	// of plain fields, which print as name=value (see FormatFields).
 	Text  func(T) string
 	Parse func(string) (T, error)
+	// Show writes it for people, in a few words; nil is Text.
+	Show func(T) string
 	// Needs says what would make it readable: "CAP_SYSLOG". It may be empty.
 	Needs string
 }
@@ -130,11 +132,20 @@ func (pr *Probe[T]) textOf(v any) string {
 	return FormatFields(t)
 }
 
+func (pr *Probe[T]) showOf(v any) string {
+	if pr.Show == nil {
+		return pr.textOf(v)
+	}
+	t, _ := v.(T)
+	return pr.Show(t)
+}
+
 type probeInfo interface {
 	name() string
 	source() string
 	needs() string
 	textOf(any) string
+	showOf(any) string
 }
 
 // A fact is the answer to one question about one key.

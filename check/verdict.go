@@ -90,13 +90,20 @@ func (e Evidence) Err() error {
 	return e.fact.err
 }
 
-// String is "inode /srv/data: mode=0100644 (statx(2))".
+// String is the fact for people: "/srv/data: file, mode 0644, owner 0:0 (statx(2))".
 func (e Evidence) String() string {
 	s := e.Probe
 	if e.Key != "" {
-		s += " " + printable(e.Key)
+		s = printable(e.Key)
+		if e.Key[0] != '/' {
+			s = e.Probe + " " + s
+		}
 	}
-	return fmt.Sprintf("%s: %s (%s)", s, e.Value(), e.Source)
+	value := e.Value()
+	if e.fact != nil && e.fact.err == nil {
+		value = e.fact.probe.showOf(e.fact.val)
+	}
+	return fmt.Sprintf("%s: %s (%s)", s, value, e.Source)
 }
 
 // A ChangeKind names a kind of change; package remedy has a renderer for each.

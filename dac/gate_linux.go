@@ -140,7 +140,7 @@ func permission(p *check.Pass, name string, f inode.File, mask uint32, caps []ch
 	if mask&mayExec != 0 && !f.IsDir() && f.Mode&0o111 == 0 { // no capability makes a file executable
 		return p.Deny(fmt.Sprintf("%s %s has no execute permission for anybody (mode %s)", f.Kind(), check.Printable(name), f.ModeText()), chmod(name, f, "a+x", 0o111))
 	}
-	because := fmt.Sprintf("%s %s (owner %d:%d, mode %s) does not grant %s to %s: the class %q decides", f.Kind(), check.Printable(name), f.UID, f.GID,
+	because := fmt.Sprintf("%s %s (owner %d:%d, mode %s) does not grant %s to %s (class: %s)", f.Kind(), check.Printable(name), f.UID, f.GID,
 		f.ModeText(), bitsText(mask, f.IsDir()), who(s), class)
 	v := inodeCap(p, name, f, because, caps...)
 	if v.Decision != check.Denies {
@@ -149,6 +149,7 @@ func permission(p *check.Pass, name string, f inode.File, mask uint32, caps []ch
 	// Where a mode refuses, opening the file to this subject is the remedy, the capability only the last resort.
 	v.Reason = because
 	v.Cause = check.FileMode
+	v.Notes = nil
 	v.Changes = append(opening(name, f, s, mask, class), v.Changes...)
 	return v
 }

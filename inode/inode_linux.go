@@ -63,13 +63,27 @@ func (f File) Kind() string {
 // ModeText is the permissions as chmod(1) takes them: "0644".
 func (f File) ModeText() string { return fmt.Sprintf("%04o", f.Mode&0o7777) }
 
+// show is the file as people read it.
+func (f File) show() string {
+	s := fmt.Sprintf("%s, mode %s, owner %d:%d", f.Kind(), f.ModeText(), f.UID, f.GID)
+	for _, a := range []struct {
+		bit  uint64
+		word string
+	}{{unix.STATX_ATTR_IMMUTABLE, "immutable"}, {unix.STATX_ATTR_APPEND, "append-only"}, {unix.STATX_ATTR_VERITY, "fs-verity"}} {
+		if f.Attrs&a.bit != 0 {
+			s += ", " + a.word
+		}
+	}
+	return s
+}
+
 // Stat is an object by its path, symbolic links followed.
-var Stat = check.Probe[File]{Name: "file", Source: "statx(2)", Live: func(k *check.Kernel, key string) (File, error) {
+var Stat = check.Probe[File]{Name: "file", Source: "statx(2)", Show: File.show, Live: func(k *check.Kernel, key string) (File, error) {
 	return statx(k, key, 0)
 }}
 
 // Lstat is an object by its path, a symbolic link itself.
-var Lstat = check.Probe[File]{Name: "lfile", Source: "statx(2)", Live: func(k *check.Kernel, key string) (File, error) {
+var Lstat = check.Probe[File]{Name: "lfile", Source: "statx(2)", Show: File.show, Live: func(k *check.Kernel, key string) (File, error) {
 	return statx(k, key, unix.AT_SYMLINK_NOFOLLOW)
 }}
 

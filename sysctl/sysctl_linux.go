@@ -16,6 +16,13 @@ type Setting struct {
 	Absent bool
 }
 
+func (s Setting) show() string {
+	if s.Absent {
+		return "not there"
+	}
+	return strings.Join(strings.Fields(check.Printable(s.Text)), " ")
+}
+
 // Int is the first number of the value; false where there is none.
 func (s Setting) Int() (int, bool) {
 	f := strings.Fields(s.Text)
@@ -27,7 +34,7 @@ func (s Setting) Int() (int, bool) {
 }
 
 // Value is a sysctl by its dotted name, the key: "kernel.yama.ptrace_scope".
-var Value = check.Probe[Setting]{Name: "sysctl", Source: "/proc/sys", Live: func(k *check.Kernel, key string) (Setting, error) {
+var Value = check.Probe[Setting]{Name: "sysctl", Source: "/proc/sys", Show: Setting.show, Live: func(k *check.Kernel, key string) (Setting, error) {
 	b, err := k.ReadFile(File(key))
 	switch {
 	case check.IsMissing(err):

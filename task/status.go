@@ -29,6 +29,10 @@ func (s StatusFile) CapState() CapState {
 	return CapState{Effective: s.CapEff, Permitted: s.CapPrm, Inheritable: s.CapInh}
 }
 
+func showStatus(s StatusFile) string {
+	return fmt.Sprintf("%s, %s; permitted %s", check.Printable(s.Name), showCreds(s.Creds), names(s.CapPrm))
+}
+
 func formatStatus(s StatusFile) string {
 	return check.FormatFields(s)
 }

@@ -16,13 +16,36 @@ type CapState struct {
 }
 
 // Caps is the thread's effective, permitted and inheritable set.
-var Caps = check.Probe[CapState]{Name: "caps", Source: "capget(2)", Live: func(k *check.Kernel, _ string) (CapState, error) {
+var Caps = check.Probe[CapState]{Name: "caps", Source: "capget(2)", Text: formatCaps, Show: showCaps, Live: func(k *check.Kernel, _ string) (CapState, error) {
 	if !k.Self() {
 		st, err := Status.Get(k.World(), "")
 		return st.CapState(), err
 	}
 	return capget(0)
 }}
+
+func showCaps(c CapState) string {
+	s := "effective " + names(c.Effective)
+	if c.Permitted != c.Effective {
+		s += "; permitted " + names(c.Permitted)
+	}
+	return s
+}
+
+// names lists few capabilities, and counts many.
+func names(s check.CapSet) string {
+	switch n := s.Len(); {
+	case n == 0:
+		return "none"
+	case n > 5:
+		return fmt.Sprintf("%d capabilities (%016x)", n, uint64(s))
+	}
+	return s.String()
+}
+
+func formatCaps(c CapState) string {
+	return fmt.Sprintf("effective=%016x permitted=%016x inheritable=%016x", uint64(c.Effective), uint64(c.Permitted), uint64(c.Inheritable))
+}
 
 func capget(tid int) (CapState, error) {
 	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3, Pid: int32(tid)}
@@ -46,14 +69,21 @@ type Creds struct {
 	RGID, EGID, SGID, FSGID uint32
 }
 
-// FormatCreds writes all eight ids: zero is not "nothing" here.
+func showCreds(c Creds) string {
+	if c.RUID == c.EUID && c.EUID == c.SUID && c.SUID == c.FSUID && c.RGID == c.EGID && c.EGID == c.SGID && c.SGID == c.FSGID {
+		return fmt.Sprintf("uid %d, gid %d", c.RUID, c.RGID)
+	}
+	return fmt.Sprintf("uid real %d effective %d saved %d fs %d; gid %d %d %d %d", c.RUID, c.EUID, c.SUID, c.FSUID, c.RGID, c.EGID, c.SGID, c.FSGID)
+}
+
+// formatCreds writes all eight ids: zero is not "nothing" here.
 func formatCreds(c Creds) string {
 	return fmt.Sprintf("ruid=%d euid=%d suid=%d fsuid=%d rgid=%d egid=%d sgid=%d fsgid=%d",
 		c.RUID, c.EUID, c.SUID, c.FSUID, c.RGID, c.EGID, c.SGID, c.FSGID)
 }
 
 // IDs is the thread's user and group ids.
-var IDs = check.Probe[Creds]{Name: "ids", Source: "getresuid(2)", Text: formatCreds, Live: func(k *check.Kernel, _ string) (Creds, error) {
+var IDs = check.Probe[Creds]{Name: "ids", Source: "getresuid(2)", Text: formatCreds, Show: showCreds, Live: func(k *check.Kernel, _ string) (Creds, error) {
 	if !k.Self() {
 		st, err := Status.Get(k.World(), "")
 		return st.Creds, err
@@ -91,7 +121,7 @@ var Groups = check.Probe[GroupList]{Name: "groups", Source: "getgroups(2)", Live
 
 // Status is the thread's status file, parsed. Live walks ask it only where no
 // system call answers.
-var Status = check.Probe[StatusFile]{Name: "status", Source: "/proc/thread-self/status", Text: formatStatus, Live: func(k *check.Kernel, key string) (StatusFile, error) {
+var Status = check.Probe[StatusFile]{Name: "status", Source: "/proc/thread-self/status", Text: formatStatus, Show: showStatus, Live: func(k *check.Kernel, key string) (StatusFile, error) {
 	path := k.Proc("status")
 	if key != "" { // another process: the target of a signal, for example
 		pid, err := strconv.Atoi(key)
@@ -110,10 +140,17 @@ var Status = check.Probe[StatusFile]{Name: "status", Source: "/proc/thread-self/
 // Flag is a yes or no.
 type Flag struct{ Set bool }
 
+func yesNo(f Flag) string {
+	if f.Set {
+		return "yes"
+	}
+	return "no"
+}
+
 func formatFlag(f Flag) string { return "set=" + strconv.FormatBool(f.Set) }
 
 // Bounding says whether a capability, the key by name, is in the bounding set.
-var Bounding = check.Probe[Flag]{Name: "bounding", Source: "prctl(PR_CAPBSET_READ)", Text: formatFlag, Live: func(k *check.Kernel, key string) (Flag, error) {
+var Bounding = check.Probe[Flag]{Name: "bounding", Source: "prctl(PR_CAPBSET_READ)", Text: formatFlag, Show: yesNo, Live: func(k *check.Kernel, key string) (Flag, error) {
 	c, err := check.ParseCap(key)
 	if err != nil {
 		return Flag{}, err
@@ -127,7 +164,7 @@ var Bounding = check.Probe[Flag]{Name: "bounding", Source: "prctl(PR_CAPBSET_REA
 }}
 
 // Ambient says whether a capability, the key by name, is in the ambient set.
-var Ambient = check.Probe[Flag]{Name: "ambient", Source: "prctl(PR_CAP_AMBIENT)", Text: formatFlag, Live: func(k *check.Kernel, key string) (Flag, error) {
+var Ambient = check.Probe[Flag]{Name: "ambient", Source: "prctl(PR_CAP_AMBIENT)", Text: formatFlag, Show: yesNo, Live: func(k *check.Kernel, key string) (Flag, error) {
 	c, err := check.ParseCap(key)
 	if err != nil {
 		return Flag{}, err
@@ -141,7 +178,7 @@ var Ambient = check.Probe[Flag]{Name: "ambient", Source: "prctl(PR_CAP_AMBIENT)"
 }}
 
 // NoNewPrivs is the no_new_privs attribute.
-var NoNewPrivs = check.Probe[Flag]{Name: "no_new_privs", Source: "prctl(PR_GET_NO_NEW_PRIVS)", Text: formatFlag, Live: func(k *check.Kernel, _ string) (Flag, error) {
+var NoNewPrivs = check.Probe[Flag]{Name: "no_new_privs", Source: "prctl(PR_GET_NO_NEW_PRIVS)", Text: formatFlag, Show: yesNo, Live: func(k *check.Kernel, _ string) (Flag, error) {
 	if !k.Self() {
 		st, err := Status.Get(k.World(), "")
 		return Flag{st.NoNewPrivs}, err
@@ -185,12 +222,16 @@ type ThreadCaps struct {
 	More      bool         // there are more than were asked
 }
 
+func showThreads(t ThreadCaps) string {
+	return fmt.Sprintf("%d others, effective in any of them: %s", t.Count, names(t.Effective))
+}
+
 // maxThreads bounds how many other threads are asked (1.3 µs each).
 const maxThreads = 64
 
 // Threads is what the other threads of the process hold. Credentials are per
 // thread: one may hold what this one lacks.
-var Threads = check.Probe[ThreadCaps]{Name: "threads", Source: "capget(2) of the other threads", Live: func(k *check.Kernel, _ string) (ThreadCaps, error) {
+var Threads = check.Probe[ThreadCaps]{Name: "threads", Source: "capget(2) of the other threads", Show: showThreads, Live: func(k *check.Kernel, _ string) (ThreadCaps, error) {
 	var own CapState
 	own, err := Caps.Get(k.World(), "")
 	if err != nil {

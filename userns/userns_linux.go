@@ -18,9 +18,16 @@ const InitInode = 0xEFFFFFFD
 // Handle is a namespace by its inode number.
 type Handle struct{ Inode uint64 }
 
+func (h Handle) show() string {
+	if h.Inode == InitInode {
+		return "the initial one"
+	}
+	return strconv.FormatUint(h.Inode, 10)
+}
+
 // NS is the task's namespace of a kind, the key: "user", "net", "mnt", "uts",
 // "ipc", "pid", "cgroup", "time". A key like "123/user" is another process's.
-var NS = check.Probe[Handle]{Name: "ns", Source: "stat /proc/thread-self/ns", Live: func(k *check.Kernel, key string) (Handle, error) {
+var NS = check.Probe[Handle]{Name: "ns", Source: "stat /proc/thread-self/ns", Show: Handle.show, Live: func(k *check.Kernel, key string) (Handle, error) {
 	path := k.Proc("ns/" + key)
 	if pid, kind, ok := strings.Cut(key, "/"); ok {
 		path = "/proc/" + pid + "/ns/" + kind
