@@ -29,7 +29,16 @@ func (e Explainer) explain(err error, errno syscall.Errno, class Class, ops []Op
 	}
 	d := e.among(w, variants(o), errno)
 	d.Operation, d.Err = o, err
+	d.plain()
 	return d
+}
+
+// plain keeps names from outside from breaking lines and terminals.
+func (d *Diagnosis) plain() {
+	d.Summary = check.Plain(d.Summary)
+	for i, n := range d.Notes {
+		d.Notes[i] = check.Plain(n)
+	}
 }
 
 // variants are the operations that an error may mean that leaves out the flags
@@ -84,6 +93,7 @@ func (e Explainer) Preflight(o Operation) Forecast {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	d := e.diagnose(e.world(), o, 0)
+	d.plain()
 	f := Forecast{Diagnosis: d}
 	switch {
 	case d.decider >= 0:

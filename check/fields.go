@@ -23,7 +23,7 @@ func FormatFields(v any) string {
 	var b strings.Builder
 	for i, t := 0, rv.Type(); i < t.NumField(); i++ {
 		f, tag := t.Field(i), t.Field(i).Tag.Get("check")
-		if !f.IsExported() || tag == "-" || rv.Field(i).IsZero() {
+		if fv := rv.Field(i); !f.IsExported() || tag == "-" || fv.IsZero() || fv.Kind() == reflect.Slice && fv.Len() == 0 {
 			continue
 		}
 		if b.Len() > 0 {

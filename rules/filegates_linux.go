@@ -114,7 +114,7 @@ var moveDirDoc = check.Doc{
 }
 
 var moveDir = check.Gate{Doc: &moveDirDoc, Role: check.Target, Run: func(p *check.Pass) check.Verdict {
-	name, f, err := inode.Named(p, check.Target)
+	_, f, err := inode.Named(p, check.Target)
 	switch {
 	case check.IsMissing(err):
 		return p.AllowFor("does not exist")
@@ -134,7 +134,6 @@ var moveDir = check.Gate{Doc: &moveDirDoc, Role: check.Target, Run: func(p *chec
 	if from.Ino == to.Ino && from.Dev == to.Dev {
 		return p.AllowFor("it keeps its parent")
 	}
-	_ = name
 	return dac.Write(check.Target).Run(p)
 }}
 

@@ -496,5 +496,3 @@ func procOrSys(p *check.Pass, name string) bool {
 	fs, ok := mount.Statfs.Read(p, name)
 	return ok && (fs.Magic == procMagic || fs.Magic == sysfsMagic || fs.Magic == 0x63677270 || fs.Magic == 0x27e0eb) // cgroup2, cgroup
 }
-
-var _ = userns.Own
