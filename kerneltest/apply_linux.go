@@ -3,6 +3,7 @@ package kerneltest
 import (
 	"errors"
 	"fmt"
+	"os"
 	"syscall"
 	"unsafe"
 
@@ -28,20 +29,19 @@ func (thisThread) call(nr uintptr, args ...uintptr) error {
 	return nil
 }
 
-type allThreads struct{}
+// allThreads keeps the list of them open: after a chroot it has no path.
+type allThreads struct{ tasks *os.File }
+
+func newAllThreads() (allThreads, error) {
+	tasks, err := os.Open("/proc/self/task")
+	return allThreads{tasks}, err
+}
 
 func (allThreads) one() bool { return false }
-func (allThreads) call(nr uintptr, args ...uintptr) error {
+func (s allThreads) call(nr uintptr, args ...uintptr) error {
 	var a [6]uintptr
 	copy(a[:], args)
-	_, _, e := syscall.AllThreadsSyscall6(nr, a[0], a[1], a[2], a[3], a[4], a[5])
-	switch {
-	case e == syscall.ENOTSUP: // a binary with cgo, as -race makes it
-		return thisThread{}.call(nr, args...)
-	case e != 0:
-		return e
-	}
-	return nil
+	return onAllThreads(s.tasks, nr, a)
 }
 
 // sets are the capability sets of one thread.
@@ -109,6 +109,19 @@ func (s Subject) want(old sets, leavesRoot bool) sets {
 	w.amb &= w.inh & w.perm
 	w.bound = s.Bounding.lower(w.bound)
 	return w
+}
+
+// becomeProcess makes the whole process the subject.
+func (s Subject) becomeProcess() error {
+	on, err := newAllThreads()
+	if err != nil {
+		return err
+	}
+	defer on.tasks.Close()
+	if err := s.apply(on); err != nil {
+		return err
+	}
+	return dieWithParent()
 }
 
 // apply makes the calling task the subject. The order is that in which each

@@ -3,7 +3,6 @@ package kerneltest_test
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"regexp"
 	"runtime"
 	"syscall"
@@ -115,6 +114,20 @@ var bad = map[string]struct {
 	"thread_filter": {func(t *testing.T) {
 		kerneltest.Thread(t, kerneltest.Subject{Caps: kerneltest.NoCaps(), Filter: kerneltest.Refuse(0, 1)}, func() { t.Log("NOT REACHED") })
 	}, `errno 0 cannot be answered`},
+	"no_main": {func(t *testing.T) {
+		kerneltest.ForgetMain()
+		kerneltest.Child(t, kerneltest.Subject{}, func(c *kerneltest.C) {})
+		t.Log("NOT REACHED")
+	}, `Child needs func TestMain`},
+	"killed_with_a_process": {func(t *testing.T) {
+		pid := kerneltest.Process(t, kerneltest.Subject{})
+		kerneltest.Child(t, kerneltest.Subject{}, func(c *kerneltest.C) {
+			pids := fmt.Sprintf("%d %d", pid, os.Getpid())
+			require.NoError(c, os.WriteFile(os.Getenv(envPIDs), []byte(pids), 0o644))
+			require.NoError(c, unix.Kill(os.Getppid(), syscall.SIGKILL))
+			select {}
+		})
+	}, ""},
 	"must": {func(t *testing.T) {
 		kerneltest.Require(t, kerneltest.KernelAtLeast(999, 0))
 		t.Log("NOT REACHED")
@@ -146,6 +159,9 @@ func TestBad(t *testing.T) {
 
 func TestFailures(t *testing.T) {
 	for name, tc := range bad {
+		if tc.want == "" { // looked at by a test of its own
+			continue
+		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			out, failed := runBad(t, name, "TMPDIR=", kerneltest.Must+"=kernel-999.0,other")
@@ -155,16 +171,4 @@ func TestFailures(t *testing.T) {
 			require.NotContains(t, out, "NOT REACHED")
 		})
 	}
-}
-
-// A package without TestMain is told what is missing.
-func TestMainIsNeeded(t *testing.T) {
-	dir, err := os.Getwd()
-	require.NoError(t, err)
-	file := dir + "/testdata/nomain/nomain_test.go"
-	require.FileExists(t, file)
-	cmd := exec.Command("go", "test", "-count=1", "./testdata/nomain")
-	out, err := cmd.CombinedOutput()
-	require.Error(t, err)
-	require.Contains(t, string(out), "needs func TestMain")
 }

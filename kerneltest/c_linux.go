@@ -230,8 +230,6 @@ func (p *childProcess) run(t testing.TB, s Subject, f func(*C) (any, error)) {
 	c := newC(t, p.wire)
 	end := frame{Op: opDone}
 	ok := c.guarded(func() {
-		// The thread has the subject's capabilities also where not all can be
-		// given them, and dies with the goroutine, which nobody needs any more.
 		runtime.LockOSThread()
 		if err := c.separateMounts(s); err != nil {
 			_ = c.wire.send(frame{Op: opFail, Text: err.Error()})
@@ -240,11 +238,7 @@ func (p *childProcess) run(t testing.TB, s Subject, f func(*C) (any, error)) {
 		if s.Prepare != nil {
 			s.Prepare(c)
 		}
-		if err := s.apply(allThreads{}); err != nil {
-			_ = c.wire.send(frame{Op: opFail, Text: err.Error()})
-			c.FailNow()
-		}
-		if err := dieWithParent(); err != nil {
+		if err := s.becomeProcess(); err != nil {
 			_ = c.wire.send(frame{Op: opFail, Text: err.Error()})
 			c.FailNow()
 		}

@@ -29,8 +29,7 @@ import (
 // reaches f.
 //
 // The process is the subject in all its threads; f's goroutine is locked to
-// its thread. (With cgo, which -race implies, capability sets and
-// no_new_privs are those of f's thread only; ids and filters are everywhere.)
+// one of them.
 func Child(t testing.TB, s Subject, f func(c *C)) {
 	t.Helper()
 	runChild(t, s, func(c *C) (any, error) { f(c); return nil, nil })
@@ -130,7 +129,7 @@ func start(t testing.TB, s Subject, f func(*C) (any, error)) *outcome {
 	defer w.file.Close()
 	out := &outcome{}
 	cmd := exec.Command("/proc/self/exe", arguments(t.Name())...)
-	cmd.Env = append(os.Environ(), envChild+"="+key, "TMPDIR="+scratch)
+	cmd.Env = append(os.Environ(), envChild+"="+key, "TMPDIR="+scratch, raceOptions())
 	cmd.Stdout, cmd.Stderr = &out.stdio, &out.stdio
 	cmd.ExtraFiles = []*os.File{theirs}
 	cmd.SysProcAttr = s.attr()
@@ -158,6 +157,12 @@ func start(t testing.TB, s Subject, f func(*C) (any, error)) *outcome {
 		out.lines = append(out.lines, "kerneltest: the function left a process behind that holds the child's output")
 	}
 	return out
+}
+
+// raceOptions spare every child the second that the race detector waits at exit
+// for other threads to report.
+func raceOptions() string {
+	return "GORACE=" + strings.TrimSpace("atexit_sleep_ms=0 "+os.Getenv("GORACE"))
 }
 
 // arguments run exactly the test of this name, once, as its parent was run.

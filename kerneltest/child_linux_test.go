@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -65,20 +66,50 @@ func TestChildDropsUID(t *testing.T) {
 	})
 }
 
-// Every thread of the child is the subject.
+// Every thread of the child is the subject, also in a binary with cgo, and also
+// threads that the runtime begins later.
 func TestChildAllThreads(t *testing.T) {
-	kerneltest.Child(t, kerneltest.Subject{UID: kerneltest.Nobody, Filter: kerneltest.Refuse(unix.ENOTTY, unix.SYS_ACCT), NoNewPrivs: true}, func(c *kerneltest.C) {
+	kerneltest.Require(t, kerneltest.UserNS)
+	s := kerneltest.Subject{
+		Cloneflags: unix.CLONE_NEWUSER, Caps: kerneltest.Only(unix.CAP_KILL), Bounding: kerneltest.Only(unix.CAP_CHOWN),
+		NoNewPrivs: true, Filter: kerneltest.Refuse(unix.ENOTTY, unix.SYS_ACCT),
+	}
+	s.Prepare = func(c *kerneltest.C) { occupyThreads(4) }
+	kerneltest.Child(t, s, func(c *kerneltest.C) {
+		occupyThreads(4)
 		entries, err := os.ReadDir("/proc/self/task")
 		require.NoError(c, err)
+		require.Greater(c, len(entries), 8)
 		for _, e := range entries {
 			b, err := os.ReadFile("/proc/self/task/" + e.Name() + "/status")
 			require.NoError(c, err)
-			require.Contains(c, string(b), "\nUid:\t65534\t65534\t65534\t65534\n")
-			require.Contains(c, string(b), "\nCapEff:\t0000000000000000\n")
-			require.Contains(c, string(b), "\nSeccomp_filters:\t")
-			require.NotContains(c, string(b), "\nSeccomp_filters:\t0\n")
+			require.Contains(c, string(b), "\nCapEff:\t0000000000000020\n")
+			require.Contains(c, string(b), "\nCapPrm:\t0000000000000020\n")
+			require.Contains(c, string(b), "\nCapBnd:\t0000000000000001\n")
+			require.Contains(c, string(b), "\nNoNewPrivs:\t1\n")
+			require.Contains(c, string(b), "\nSeccomp:\t2\n")
 		}
 	})
+}
+
+// occupyThreads makes the runtime begin threads: n of them wait in a system call.
+func occupyThreads(n int) {
+	var up sync.WaitGroup
+	for range n {
+		up.Add(1)
+		go func() {
+			var p [2]int
+			if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
+				panic(err)
+			}
+			up.Done()
+			for {
+				_, _ = unix.Read(p[0], make([]byte, 1))
+			}
+		}()
+	}
+	up.Wait()
+	time.Sleep(10 * time.Millisecond)
 }
 
 func TestChildCapabilitySets(t *testing.T) {
@@ -187,11 +218,11 @@ func TestChildFilter(t *testing.T) {
 			kerneltest.Child(t, s, func(c *kerneltest.C) {
 				require.Equal(c, unix.EXDEV, unix.Sethostname([]byte("x")))
 				require.Zero(c, capBits(c, "CapEff"))
-				_, _, e := unix.RawSyscall6(unix.SYS_PRCTL, unix.PR_CAPBSET_READ, 1<<40|5, 0, 0, 0, 0)
-				if unix.SizeofPtr == 8 {
+				if arg := uint64(1<<40 | 5); unix.SizeofPtr == 8 { // all 64 bits are compared
+					_, _, e := unix.RawSyscall6(unix.SYS_PRCTL, unix.PR_CAPBSET_READ, uintptr(arg), 0, 0, 0, 0)
 					require.Equal(c, unix.EHOSTDOWN, e)
 				}
-				_, _, e = unix.RawSyscall6(unix.SYS_PRCTL, unix.PR_CAPBSET_READ, 5, 0, 0, 0, 0)
+				_, _, e := unix.RawSyscall6(unix.SYS_PRCTL, unix.PR_CAPBSET_READ, 5, 0, 0, 0, 0)
 				require.Zero(c, e)
 			})
 		})
@@ -208,7 +239,7 @@ func TestChildKilled(t *testing.T) {
 
 func TestChildUserNamespace(t *testing.T) {
 	kerneltest.Require(t, kerneltest.UserNS)
-	outside := os.Geteuid()
+	outside := kerneltest.Once(t, os.Geteuid) // in the child it is another
 	t.Run("mapped", func(t *testing.T) {
 		kerneltest.Child(t, kerneltest.Subject{Cloneflags: unix.CLONE_NEWUSER}, func(c *kerneltest.C) {
 			require.Equal(c, "0 0 0 0", status(c, "Uid"))

@@ -84,10 +84,7 @@ func sleep(subject string) {
 	if err := json.Unmarshal([]byte(subject), &s); err != nil {
 		fail(err)
 	}
-	if err := s.apply(allThreads{}); err != nil {
-		fail(err)
-	}
-	if err := dieWithParent(); err != nil {
+	if err := s.becomeProcess(); err != nil {
 		fail(err)
 	}
 	if err := w.send(frame{Op: opStart}); err != nil {

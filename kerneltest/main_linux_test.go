@@ -15,6 +15,9 @@ func TestMain(m *testing.M) { kerneltest.Main(m) }
 // envBad lets the test run whose failure another test looks at.
 const envBad = "KERNELTEST_TEST_BAD"
 
+// envPIDs is the file for the numbers of processes that must not survive.
+const envPIDs = "KERNELTEST_TEST_PIDS"
+
 // runBad runs one case of TestBad in a test binary of its own.
 func runBad(t *testing.T, name string, env ...string) (output string, failed bool) {
 	t.Helper()

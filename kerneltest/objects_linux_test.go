@@ -3,9 +3,11 @@ package kerneltest_test
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -107,9 +109,26 @@ func TestProcessSubject(t *testing.T) {
 
 // A process goes with the test process, even if that is killed.
 func TestForeignProcessDiesWithParent(t *testing.T) {
-	out, failed := runBad(t, "dies_with_parent")
-	_ = out
-	require.False(t, failed)
+	file := filepath.Join(t.TempDir(), "pids")
+	cmd := exec.Command("/proc/self/exe", "-test.run=^TestBad$/^killed_with_a_process$")
+	cmd.Env = append(os.Environ(), envBad+"=1", envPIDs+"="+file, "TMPDIR="+t.TempDir())
+	out, err := cmd.CombinedOutput()
+	require.EqualError(t, err, "signal: killed", "%s", out)
+	b, err := os.ReadFile(file)
+	require.NoError(t, err)
+	pids := strings.Fields(string(b))
+	require.Len(t, pids, 2)
+	for _, pid := range pids {
+		for alive(pid) {
+			time.Sleep(time.Millisecond)
+		}
+	}
+}
+
+// alive says whether a process runs; one that nobody has waited for does not.
+func alive(pid string) bool {
+	b, err := os.ReadFile("/proc/" + pid + "/stat")
+	return err == nil && !strings.Contains(string(b), ") Z ")
 }
 
 func TestRequire(t *testing.T) {

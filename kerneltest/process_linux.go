@@ -52,7 +52,7 @@ func process(t testing.TB, s Subject) int {
 	}
 	var output bytes.Buffer
 	cmd := exec.Command("/proc/self/exe")
-	cmd.Env = append(os.Environ(), envSleep+"="+string(subject))
+	cmd.Env = append(os.Environ(), envSleep+"="+string(subject), raceOptions())
 	cmd.ExtraFiles = []*os.File{theirs}
 	cmd.Stderr = &output
 	cmd.SysProcAttr = s.attr()

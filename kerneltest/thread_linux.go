@@ -4,6 +4,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -58,19 +59,25 @@ func Thread(t testing.TB, s Subject, f func()) {
 	}
 }
 
-// onOwnThread runs f on a thread that ends with it. The main thread cannot end:
-// if the scheduler offers it, it is held until another has done the work.
+// onOwnThread runs f on a thread that ends with it, and returns when the thread
+// is gone: what looks at the process next finds no thread of the subject. The
+// main thread cannot end: if the scheduler offers it, it is held until another
+// has done the work.
 func onOwnThread(f func()) {
-	done := make(chan struct{})
+	tid := make(chan int, 1)
 	go func() {
-		defer close(done)
 		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
 		if unix.Gettid() == unix.Getpid() {
 			onOwnThread(f)
 			runtime.UnlockOSThread()
+			close(tid)
 			return
 		}
+		defer func() { tid <- unix.Gettid() }()
 		f()
 	}()
-	<-done
+	id, own := <-tid
+	for own && unix.Tgkill(unix.Getpid(), id, 0) == nil {
+		time.Sleep(10 * time.Microsecond)
+	}
 }
