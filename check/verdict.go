@@ -1,7 +1,6 @@
 package check
 
 import (
-	"fmt"
 	"syscall"
 )
 
@@ -103,7 +102,7 @@ func (e Evidence) String() string {
 	if e.fact != nil && e.fact.err == nil {
 		value = e.fact.probe.showOf(e.fact.val)
 	}
-	return fmt.Sprintf("%s: %s (%s)", s, value, e.Source)
+	return s + ": " + Plain(value) + " (" + e.Source + ")"
 }
 
 // A ChangeKind names a kind of change; package remedy has a renderer for each.

@@ -8,6 +8,7 @@ import (
 	"github.com/go-eperm/eperm/check"
 	"github.com/go-eperm/eperm/inode"
 	"github.com/go-eperm/eperm/task"
+	"golang.org/x/sys/unix"
 )
 
 var chownDoc = check.Doc{
@@ -102,5 +103,48 @@ func Touch(of check.Role) check.Gate {
 			w.Changes = append(w.Changes, v.Changes...)
 		}
 		return w
+	}}
+}
+
+var dropSetID = check.Doc{
+	ID: "dac.drop-set-id", Title: "set-id bits to be dropped: owner, or",
+	Text: "Changing the owner of a file with set-user-ID or set-group-ID bits drops them, which is a change of its mode: it takes the owner or CAP_FOWNER, " +
+		"besides CAP_CHOWN.",
+	Kernel: "fs/open.c:chown_common → fs/attr.c:notify_change (ATTR_KILL_SUID, ATTR_KILL_SGID), setattr_prepare",
+	Man:    "chown(2)",
+	Cause:  check.MissingCapability,
+	Errnos: []syscall.Errno{syscall.EPERM},
+}
+
+// DropSetID is the gate of the change of mode that a change of owner brings with it.
+func DropSetID(of check.Role) check.Gate {
+	return check.Gate{Doc: &dropSetID, Role: of, Param: "CAP_FOWNER", Run: func(p *check.Pass) check.Verdict {
+		name, f, err := inode.Named(p, of)
+		switch {
+		case check.IsMissing(err):
+			return p.AllowFor("does not exist")
+		case err != nil:
+			return p.Unknown()
+		case f.IsDir() || f.Mode&(unix.S_ISUID|unix.S_ISGID) == 0:
+			return p.AllowFor("no set-id bits")
+		}
+		ids, ok := task.IDs.Read(p, "")
+		if !ok {
+			return p.Unknown()
+		}
+		if ids.FSUID == f.UID {
+			return p.AllowFor("it is the owner")
+		}
+		if f.Mode&unix.S_ISUID == 0 && f.Mode&0o010 == 0 { // fs/attr.c:setattr_should_drop_sgid
+			groups, ok := task.Groups.Read(p, "")
+			if !ok {
+				return p.Unknown()
+			}
+			if (Subject{GID: ids.FSGID, Groups: groups.List}).inGroup(f.GID) || inodeCap(p, name, f, "", capability.CAP_FSETID).Decision == check.Allows {
+				return p.AllowFor("the bit stays")
+			}
+		}
+		return inodeCap(p, name, f, fmt.Sprintf("%s has set-id bits (mode %s), which a change of owner drops, and dropping them is for its owner, uid %d, or CAP_FOWNER",
+			check.Printable(name), f.ModeText(), f.UID), capability.CAP_FOWNER)
 	}}
 }

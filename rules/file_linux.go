@@ -89,7 +89,7 @@ var fileRules = []check.Rule{
 			lsm.Hooks(lsm.Path, "path_chown"),
 			maySetattr(check.Target),
 			lsm.Hooks(lsm.File, "inode_setattr"),
-			dac.Chown(check.Target),
+			dac.Chown(check.Target), dac.DropSetID(check.Target),
 			lsm.Hooks(lsm.Capable, "capable"),
 		),
 	},
