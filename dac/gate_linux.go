@@ -114,24 +114,23 @@ func permission(p *check.Pass, name string, f inode.File, mask uint32, caps []ch
 		return p.Unknown()
 	}
 	s := Subject{UID: ids.FSUID, GID: ids.FSGID}
-	if s.UID == f.UID { // neither groups nor ACL matter to the owner
-		if ok, _ := aclPermission(s, f, inode.ACL{}, mask); ok {
-			return p.Allow()
-		}
-	} else if mask&^(f.Mode&7) != 0 || f.Mode&0o070>>3&mask != mask {
-		groups, ok := task.Groups.Read(p, "")
-		if !ok {
-			return p.Unknown()
-		}
-		s.Groups = groups.List
-	}
 	var acl inode.ACL
-	if s.UID != f.UID && f.Mode&0o070 != 0 && !f.IsLink() {
-		a, err := inode.AccessACL.ReadErr(p, name)
-		if err != nil {
-			return p.Unknown()
+	if s.UID != f.UID { // to the owner, neither groups nor ACL matter
+		if f.Mode&0o070 != 0 && !f.IsLink() {
+			a, err := inode.AccessACL.ReadErr(p, name)
+			if err != nil {
+				return p.Unknown()
+			}
+			acl = a
 		}
-		acl = a
+		same := (f.Mode>>3^f.Mode)&mask == 0 // group and others get the same
+		if len(acl.Entries) > 0 || !same {
+			groups, ok := task.Groups.Read(p, "")
+			if !ok {
+				return p.Unknown()
+			}
+			s.Groups = groups.List
+		}
 	}
 	granted, class := aclPermission(s, f, acl, mask)
 	if granted {

@@ -272,3 +272,16 @@ func xattrNamespace(prefix string) func(*check.Operation) bool {
 		return len(o.Str("name")) >= len(prefix) && o.Str("name")[:len(prefix)] == prefix
 	}
 }
+
+// whenExists is a gate that the kernel asks only where the object of that role
+// exists: the new name of a rename may not.
+func whenExists(object check.Role, g check.Gate) check.Gate {
+	run := g.Run
+	g.Run = func(p *check.Pass) check.Verdict {
+		if _, _, err := inode.Named(p, object); check.IsMissing(err) {
+			return p.AllowFor("nothing is replaced")
+		}
+		return run(p)
+	}
+	return g
+}

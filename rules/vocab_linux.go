@@ -60,7 +60,7 @@ func mayCreate(dir check.Role) []check.Gate { return mayWrite(dir) }
 func mayDelete(dir, victim check.Role) []check.Gate {
 	return check.Gates(
 		mayWrite(dir),
-		attr.AppendOnly(dir),
+		whenExists(victim, attr.AppendOnly(dir)),
 		dac.Sticky(victim), attr.AppendOnly(victim), attr.Immutable(victim), attr.SwapFile(victim), userns.Unmapped(victim),
 	)
 }
