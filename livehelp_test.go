@@ -164,3 +164,6 @@ func copyFile(t require.TestingT, from, to string) {
 }
 
 var _ = filepath.Join
+
+// twoIDs maps root to root, and 1 to 1000.
+var twoIDs = []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: 1}, {ContainerID: 1, HostID: 1000, Size: 1}}

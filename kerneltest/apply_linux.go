@@ -147,7 +147,7 @@ func (s Subject) apply(on scope) error {
 		uid, gid = s.ids()
 	}
 	want := s.want(old, uid > 0 && unix.Geteuid() == 0)
-	if err := s.become(on, uid, gid, want.perm|want.amb != 0); err != nil {
+	if err := s.become(on, uid, gid, true); err != nil { // capabilities are kept until the sets below are made of them
 		return err
 	}
 	if err := s.limitCaps(on, want); err != nil {
