@@ -48,3 +48,36 @@ var numberArgs = map[string][]string{
 	"unshare": {"flags"}, "setns": {"fd", "nstype"}, "clone": {"flags"}, "prctl": {"option", "arg1", "arg2", "arg3"}, "seccomp": {"op", "flags"},
 	"setpgid": {"pid", "pgid"}, "bpf": {"cmd"}, "perf_event_open": {"", "pid", "cpu"}, "keyctl": {"cmd"}, "syslog": {"action"}, "userfaultfd": {"flags"},
 }
+
+// atFDCWD is AT_FDCWD as a register holds it.
+const atFDCWD = ^uint64(99)
+
+// RawArgs are the six raw arguments of the operation as far as they are known:
+// numbers at their places, AT_FDCWD for calls that take a directory, 0 for
+// pointers, which no filter can look behind.
+func RawArgs(o Operation) (raw [6]uint64) {
+	if len(o.Raw) > 0 {
+		copy(raw[:], o.Raw)
+		return raw
+	}
+	switch o.Call {
+	case "openat", "openat2", "fchownat", "fchmodat", "fchmodat2", "unlinkat", "mkdirat", "mknodat", "symlinkat", "linkat", "renameat", "renameat2",
+		"utimensat", "newfstatat", "statx", "faccessat", "faccessat2", "readlinkat", "execveat", "name_to_handle_at":
+		raw[0] = atFDCWD
+	}
+	switch o.Call {
+	case "linkat", "renameat", "renameat2":
+		raw[2] = atFDCWD
+	case "symlinkat":
+		raw[0], raw[1] = 0, atFDCWD
+	}
+	for i, name := range numberArgs[o.Call] {
+		if name != "" && o.Has(name) {
+			raw[i] = uint64(o.Int(name))
+		}
+	}
+	if o.Call == "fchownat" && o.Int("nofollow") != 0 {
+		raw[4] = 0x100 // AT_SYMLINK_NOFOLLOW
+	}
+	return raw
+}

@@ -119,9 +119,7 @@ func ofPathError(e *fs.PathError) (Operation, bool) {
 	case "ftruncate":
 		return call("ftruncate", path), true
 	case "remove":
-		o := Unlink(e.Path)
-		o.Also = []string{"rmdir"}
-		return o, true
+		return Unlink(e.Path), true
 	case "unlink", "unlinkat", "removeat", "RemoveAll", "removeall":
 		return Unlink(e.Path), true
 	case "rmdir":
