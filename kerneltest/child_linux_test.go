@@ -373,3 +373,29 @@ func TestChildSkip(t *testing.T) {
 	})
 	require.True(t, reached)
 }
+
+// C is a testing.TB in every respect that concerns the child.
+func TestC(t *testing.T) {
+	type seen struct {
+		Env, Dir         string
+		Failed, Canceled bool
+	}
+	got := kerneltest.Value(t, kerneltest.Subject{}, func(c *kerneltest.C) seen {
+		var tb testing.TB = c
+		tb.Log("a line", 1)
+		tb.Logf("a line %d", 2)
+		_, err := fmt.Fprintln(tb.Output(), "a line 3")
+		require.NoError(c, err)
+		tb.Attr("a", "line 4")
+		tb.Setenv("KERNELTEST_SEEN", "yes")
+		dir := tb.TempDir()
+		tb.Chdir(dir)
+		wd, err := os.Getwd()
+		require.NoError(c, err)
+		tb.Cleanup(func() { require.Error(c, tb.Context().Err()) })
+		require.Equal(c, dir, wd)
+		return seen{os.Getenv("KERNELTEST_SEEN"), filepath.Base(filepath.Dir(wd))[:11], tb.Failed() || tb.Skipped(), tb.Context().Err() != nil}
+	})
+	require.Equal(t, seen{Env: "yes", Dir: "kerneltest-"}, got)
+	require.Empty(t, os.Getenv("KERNELTEST_SEEN"))
+}
