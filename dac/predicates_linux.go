@@ -4,7 +4,6 @@ import (
 	"slices"
 
 	"github.com/go-eperm/eperm/inode"
-	"github.com/go-eperm/eperm/task"
 	"golang.org/x/sys/unix"
 )
 
@@ -75,9 +74,4 @@ func posixACL(s Subject, f inode.File, acl inode.ACL, want uint32) (bool, string
 // sticky bit of dir keeps the subject from removing the object.
 func checkSticky(s Subject, dir, object inode.File) bool {
 	return dir.Mode&unix.S_ISVTX != 0 && s.UID != object.UID && s.UID != dir.UID
-}
-
-// subject is the one of file access.
-func subject(c task.Creds, g task.GroupList) Subject {
-	return Subject{UID: c.FSUID, GID: c.FSGID, Groups: g.List}
 }

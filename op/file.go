@@ -17,8 +17,6 @@ const (
 	oWronly = 0x1
 	oTrunc  = 0x200
 
-	sIFMT = 0xf000
-
 	sSetuid = 0x800
 	sSetgid = 0x400
 	sSticky = 0x200

@@ -196,7 +196,6 @@ var Setgroups = check.Probe[task.Text]{Name: "setgroups", Source: "/proc/thread-
 type Where struct {
 	kind whereKind
 	ns   string
-	role check.Role
 }
 
 type whereKind int8

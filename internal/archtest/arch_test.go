@@ -198,40 +198,75 @@ func TestNoInitAndNoMutableState(t *testing.T) {
 		if f.test || isKit(f.dir) {
 			continue
 		}
-		ast.Inspect(f.ast, func(n ast.Node) bool {
-			var targets []ast.Expr
-			switch n := n.(type) {
-			case *ast.AssignStmt:
-				if n.Tok == token.DEFINE {
-					return true
-				}
-				targets = n.Lhs
-			case *ast.IncDecStmt:
-				targets = []ast.Expr{n.X}
+		for _, d := range f.ast.Decls {
+			fn, ok := d.(*ast.FuncDecl)
+			if !ok {
+				continue
 			}
-			for _, x := range targets {
-				for {
-					if ix, ok := x.(*ast.IndexExpr); ok {
+			local := localNames(fn)
+			ast.Inspect(fn, func(n ast.Node) bool {
+				var targets []ast.Expr
+				switch n := n.(type) {
+				case *ast.AssignStmt:
+					if n.Tok == token.DEFINE {
+						return true
+					}
+					targets = n.Lhs
+				case *ast.IncDecStmt:
+					targets = []ast.Expr{n.X}
+				}
+				for _, x := range targets {
+					for {
+						ix, ok := x.(*ast.IndexExpr)
+						if !ok {
+							break
+						}
 						x = ix.X
+					}
+					id, ok := x.(*ast.Ident)
+					if !ok || id.Name == "_" || local[id.Name] || !globals[f.dir][id.Name] {
 						continue
 					}
-					break
-				}
-				// Obj is set for what is declared in the same file, so a local variable of the same name is no match.
-				if id, ok := x.(*ast.Ident); ok && id.Name != "_" && globals[f.dir][id.Name] && (id.Obj == nil || id.Obj.Decl != nil && isGlobal(id.Obj)) {
-					key := f.dir + "." + id.Name
-					if !slices.Contains(variables, key) {
+					if key := f.dir + "." + id.Name; !slices.Contains(variables, key) {
 						assigned[key] = append(assigned[key], f.name)
 					}
 				}
-			}
-			return true
-		})
+				return true
+			})
+		}
 	}
 	require.Empty(t, assigned, "package-level variables that are written")
 }
 
-func isGlobal(o *ast.Object) bool {
-	spec, ok := o.Decl.(*ast.ValueSpec)
-	return ok && spec != nil && o.Kind == ast.Var && o.Data == 0
+// localNames are the names that a function declares anywhere inside.
+func localNames(fn *ast.FuncDecl) map[string]bool {
+	local := map[string]bool{}
+	ast.Inspect(fn, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.Field:
+			for _, id := range n.Names {
+				local[id.Name] = true
+			}
+		case *ast.ValueSpec:
+			for _, id := range n.Names {
+				local[id.Name] = true
+			}
+		case *ast.AssignStmt:
+			if n.Tok == token.DEFINE {
+				for _, x := range n.Lhs {
+					if id, ok := x.(*ast.Ident); ok {
+						local[id.Name] = true
+					}
+				}
+			}
+		case *ast.RangeStmt:
+			for _, x := range []ast.Expr{n.Key, n.Value} {
+				if id, ok := x.(*ast.Ident); ok && n.Tok == token.DEFINE {
+					local[id.Name] = true
+				}
+			}
+		}
+		return true
+	})
+	return local
 }
