@@ -51,6 +51,13 @@ func TestCapTrace(t *testing.T) {
 			require.False(c, granted[0].Initial, "the owner of the UTS namespace")
 		})
 	})
+	t.Run("before a child", func(t *testing.T) {
+		checks := kerneltest.CapTrace(t, func() { _ = unix.Prctl(unix.PR_CAPBSET_DROP, 9999, 0, 0, 0) })
+		require.NotEmpty(t, kerneltest.Checked(checks, unix.CAP_SETPCAP))
+		kerneltest.Child(t, kerneltest.Subject{Cloneflags: unix.CLONE_NEWUSER, Unmapped: true}, func(c *kerneltest.C) {
+			require.NotEmpty(c, checks)
+		})
+	})
 	t.Run("a panic ends it", func(t *testing.T) {
 		require.Panics(t, func() { kerneltest.CapTrace(t, func() { panic("x") }) })
 	})

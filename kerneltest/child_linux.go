@@ -56,7 +56,8 @@ func Killed(t testing.TB, s Subject, f func(c *C)) syscall.Signal {
 	t.Helper()
 	out := start(t, s, func(c *C) (any, error) { f(c); return nil, nil })
 	if out == nil {
-		return 0
+		sig, _ := replay[syscall.Signal](t, "Killed")
+		return sig
 	}
 	out.log(t)
 	switch {
@@ -65,7 +66,9 @@ func Killed(t testing.TB, s Subject, f func(c *C)) syscall.Signal {
 	case !out.status.Signaled():
 		t.Fatalf("kerneltest: the child was to be killed by a signal: %s%s", out.exit, out.output())
 	}
-	return out.status.Signal()
+	sig := out.status.Signal()
+	keep(t, "Killed", sig)
+	return sig
 }
 
 func runChild(t testing.TB, s Subject, f func(*C) (any, error)) json.RawMessage {

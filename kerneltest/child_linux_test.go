@@ -235,6 +235,7 @@ func TestChildKilled(t *testing.T) {
 		_ = unix.Sethostname([]byte("x"))
 	})
 	require.Equal(t, syscall.SIGSYS, sig)
+	kerneltest.Child(t, kerneltest.Subject{}, func(c *kerneltest.C) { require.Equal(c, syscall.SIGSYS, sig) })
 }
 
 func TestChildUserNamespace(t *testing.T) {
