@@ -96,6 +96,9 @@ func (l live) run(t *testing.T) {
 	require.Equal(t, sure.String(), got.Certainty, got.Text)
 	require.Contains(t, got.Text, l.says)
 
+	if l.cap != capability.None && l.cause != eperm.FileMode && l.cause != eperm.FileCapability {
+		t.Run("as the kernel says", func(t *testing.T) { l.traced(t, dir) })
+	}
 	s := l.subject
 	if l.flip != nil {
 		l.flip(t, dir)
@@ -112,6 +115,26 @@ func (l live) run(t *testing.T) {
 		require.True(t, errors.As(l.then, &want))
 	}
 	require.Equal(t, want, syscall.Errno(got.Errno), "after the cause was taken away: %s", got.Text)
+}
+
+// traced compares the capability with the checks that the kernel reports.
+func (l live) traced(t *testing.T, dir string) {
+	kerneltest.Require(t, kerneltest.Tracing)
+	s := l.subject
+	kerneltest.Child(t, s, func(c *kerneltest.C) {
+		checks := kerneltest.CapTrace(c, func() { _ = l.try(dir) })
+		for _, k := range kerneltest.Checked(checks, int(l.cap)) {
+			if k.Result != 0 {
+				return
+			}
+		}
+		for _, k := range kerneltest.Checked(checks, int(l.cap)) {
+			if l.cause == eperm.UserNamespace && !k.Initial {
+				return // held there, but the inode is not mapped: kernel/capability.c:capable_wrt_inode_uidgid
+			}
+		}
+		c.Errorf("the kernel refused no check of %v; it checked %v", l.cap, checks)
+	})
 }
 
 var nobody = kerneltest.Subject{UID: 65534}
