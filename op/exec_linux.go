@@ -92,7 +92,7 @@ func start(path, dir string, attr *syscall.SysProcAttr) Operation {
 		step("working directory (Dir)", Chdir(dir))
 	}
 	if a.Setctty {
-		step("controlling terminal (Setctty)", call("ioctl", check.I("fd", a.Ctty), check.I("request", syscall.TIOCSCTTY)))
+		step("controlling terminal (Setctty)", call("ioctl", check.I("fd", a.Ctty), check.I("request", syscall.TIOCSCTTY), check.I("setsid", flag(a.Setsid))))
 	}
 	if a.Ptrace {
 		step("trace me (Ptrace)", call("ptrace", check.I("request", syscall.PTRACE_TRACEME)))
@@ -103,6 +103,13 @@ func start(path, dir string, attr *syscall.SysProcAttr) Operation {
 	}
 	step("exec", program)
 	return o
+}
+
+func flag(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 // idMaps is the maps in the form "inside outside count,…".
