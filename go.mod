@@ -3,6 +3,7 @@ module github.com/go-eperm/eperm
 go 1.26.0
 
 require (
+	github.com/google/go-cmp v0.7.0
 	github.com/moby/sys/mountinfo v0.7.3
 	github.com/stretchr/testify v1.12.1
 	golang.org/x/sys v0.49.0

@@ -139,6 +139,9 @@ func Replay(text string) (*World, error) {
 	if len(text) > maxSnapshot {
 		return nil, fmt.Errorf("replay world: larger than %d bytes", maxSnapshot)
 	}
+	if !strings.HasPrefix(text, snapshotHead) {
+		return nil, fmt.Errorf("replay world: does not begin with %q", snapshotHead)
+	}
 	w := &World{recorded: map[factKey]string{}}
 	sc := bufio.NewScanner(strings.NewReader(text))
 	sc.Buffer(nil, maxSnapshot)
