@@ -102,7 +102,8 @@ func TestWithoutProc(t *testing.T) {
 		require.NoError(c, unix.Mount("none", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
 		require.NoError(c, unix.Mount("none", "/proc", "tmpfs", 0, ""))
 		hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-		require.NoError(c, unix.Capset(&hdr, &[2]unix.CapUserData{}[0])) // this thread holds nothing now
+		var none [2]unix.CapUserData
+		require.NoError(c, unix.Capset(&hdr, &none[0])) // this thread holds nothing now
 		var all []seen
 		for _, c := range []struct {
 			err error

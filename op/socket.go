@@ -61,7 +61,7 @@ func onAddress(name, network, address string) Operation {
 	}
 	ip, port := splitAddress(base, address)
 	family := afInet
-	if addr, err := netip.ParseAddr(ip); strings.HasSuffix(base, "6") || err == nil && addr.Is6() && !addr.Is4In6() || ip == "" && !strings.HasSuffix(base, "4") {
+	if addr, err := netip.ParseAddr(ip); strings.HasSuffix(base, "6") || err == nil && addr.Is6() && !addr.Is4In6() || strings.HasPrefix(address, ":") && !strings.HasSuffix(base, "4") {
 		family = afInet6 // an empty address listens on both, by an IPv6 socket
 	}
 	typ := sockStream
