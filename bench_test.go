@@ -28,6 +28,10 @@ func BenchmarkDiagnosis(b *testing.B) {
 	if err := os.WriteFile(file, nil, 0o644); err != nil {
 		b.Fatal(err)
 	}
+	foreign := filepath.Join(dir, "d")
+	if err := errors.Join(os.Mkdir(foreign, 0o755), os.WriteFile(foreign+"/f", nil, 0o644), os.Chown(foreign, 1000, 1000)); err != nil {
+		b.Fatal(err)
+	}
 	pid := kerneltest.ForeignProcess(b, 1000)
 	for _, c := range []struct {
 		name  string
@@ -46,18 +50,24 @@ func BenchmarkDiagnosis(b *testing.B) {
 			modules()
 			whyFacts(unix.CAP_CHOWN)
 		}},
-		{"unlink", &fs.PathError{Op: "remove", Path: file, Err: unix.EACCES}, op.Unlink(file), func() {
-			for _, d := range []string{"/", "/tmp", dir, file} {
+		{"unlink", &fs.PathError{Op: "remove", Path: file, Err: unix.EACCES}, op.Unlink(foreign + "/f"), func() {
+			for d := foreign + "/f"; d != "/"; d = filepath.Dir(d) { // search permission, and where the link leads
 				statx(d)
 			}
-			statx(dir)
-			statfs(dir)
+			statx("/")
+			statx(foreign) // the kernel's own resolution of the directory
 			ids()
 			groupsOf()
-			acl(dir)
+			acl(foreign)
 			caps(0)
+			nsUser()
 			seccompMode()
 			modules()
+			readFile("/proc/swaps")
+			for range 2 { // what comes after, when a remedy is supposed
+				statx(foreign + "/f")
+				statfs(foreign)
+			}
 		}},
 		{"bind", &os.SyscallError{Syscall: "bind", Err: unix.EACCES}, op.Bind("tcp4", "127.0.0.1:80"), func() {
 			readFile("/proc/sys/net/ipv4/ip_unprivileged_port_start")

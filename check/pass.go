@@ -109,16 +109,22 @@ func (p *Pass) Doing() string { return p.rule.Doc }
 
 // Judge runs one gate of a rule.
 func Judge(rule *Rule, g *Gate, op *Operation, w *World, seen syscall.Errno, detail bool) Verdict {
-	p := Pass{Op: op, World: w, Seen: seen, Detail: detail, gate: g, rule: rule}
-	v := g.Run(&p)
+	// One Pass and one slab of evidence serve all gates of a world: a diagnosis is a few dozen.
+	p := &w.pass
+	*p = Pass{Op: op, World: w, Seen: seen, Detail: detail, gate: g, rule: rule, trace: p.trace[:0]}
+	v := g.Run(p)
 	if v.Decision != Denies {
 		v.Cap, v.Errno = NoCap, 0
 	}
 	if len(p.trace) > 0 {
-		v.Evidence = make([]Evidence, len(p.trace))
-		for i, f := range p.trace {
-			v.Evidence[i] = Evidence{Probe: f.probe.name(), Key: f.key, Source: f.probe.source(), fact: f}
+		if cap(w.evidence)-len(w.evidence) < len(p.trace) {
+			w.evidence = make([]Evidence, 0, 32+len(p.trace))
 		}
+		from := len(w.evidence)
+		for _, f := range p.trace {
+			w.evidence = append(w.evidence, Evidence{Probe: f.probe.name(), Key: f.key, Source: f.probe.source(), fact: f})
+		}
+		v.Evidence = w.evidence[from:len(w.evidence):len(w.evidence)]
 	}
 	return v
 }

@@ -88,7 +88,7 @@ func (pr *Probe[T]) fact(w *World, key string) *fact {
 		}
 		return f
 	}
-	f := &fact{probe: pr, key: key}
+	f := w.newFact(pr, key)
 	var v T
 	switch {
 	case w.recorded != nil:

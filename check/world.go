@@ -43,6 +43,19 @@ type World struct {
 	recorded map[factKey]string
 	op       Operation
 	errno    syscall.Errno
+
+	pass     Pass       // of the gate that is asked just now
+	evidence []Evidence // slab that verdicts take theirs from
+	slab     []fact
+}
+
+// newFact is a fact of the world's, out of a slab.
+func (w *World) newFact(pr probeInfo, key string) *fact {
+	if len(w.slab) == cap(w.slab) {
+		w.slab = make([]fact, 0, 16)
+	}
+	w.slab = append(w.slab, fact{probe: pr, key: key})
+	return &w.slab[len(w.slab)-1]
 }
 
 type factKey struct{ probe, key string }

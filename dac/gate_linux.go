@@ -2,6 +2,7 @@ package dac
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"syscall"
 
@@ -30,12 +31,10 @@ func Search(of check.Role) check.Gate {
 			return p.AllowFor("by descriptor")
 		}
 		w := inode.WalkRole(p, of)
-		seen := map[string]bool{}
-		for _, dir := range w.Dirs {
-			if seen[dir] {
+		for i, dir := range w.Dirs {
+			if slices.Contains(w.Dirs[:i], dir) {
 				continue
 			}
-			seen[dir] = true
 			f, ok := inode.Lstat.Read(p, dir)
 			if !ok {
 				return p.Unknown()
@@ -141,8 +140,10 @@ func permission(p *check.Pass, name string, f inode.File, mask uint32, caps []ch
 	}
 	because := fmt.Sprintf("%s %s (owner %d:%d, mode %s) does not grant %s to %s (class: %s)", f.Kind(), check.Printable(name), f.UID, f.GID,
 		f.ModeText(), bitsText(mask, f.IsDir()), who(s), class)
+	detail := p.Detail
+	p.Detail = false // where a capability was lost is another story
 	v := inodeCap(p, name, f, because, caps...)
-	if v.Decision != check.Denies {
+	if p.Detail = detail; v.Decision != check.Denies {
 		return v
 	}
 	// Where a mode refuses, opening the file to this subject is the remedy, the capability only the last resort.

@@ -67,7 +67,10 @@ func Walk(p *check.Pass, name string, follow bool) (w Way) {
 			rest = after
 			continue
 		}
-		next := path.Join(cur, comp)
+		next := cur + "/" + comp
+		if cur == "/" {
+			next = cur + comp
+		}
 		f, err := Lstat.ReadErr(p, next)
 		if err != nil {
 			if !more {
