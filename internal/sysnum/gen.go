@@ -12,13 +12,19 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 )
 
 var line = regexp.MustCompile(`(?m)^\s+SYS_([A-Z0-9_]+)\s+= (\d+)`)
 
-// older are spellings of the kernel's names that differ from the constants'.
-var older = map[string]string{"_sysctl": "_sysctl", "newfstatat": "newfstatat"}
+// marks are constants that stand among the calls but are none.
+var marks = map[string]bool{"syscall_mask": true, "arch_specific_syscall": true}
+
+// more are calls outside the tables: arch/arm/include/uapi/asm/unistd.h, __ARM_NR_*.
+var more = map[string][][2]string{
+	"arm": {{"breakpoint", "983041"}, {"cacheflush", "983042"}, {"usr26", "983043"}, {"usr32", "983044"}, {"set_tls", "983045"}, {"get_tls", "983046"}},
+}
 
 func main() {
 	dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "golang.org/x/sys").Output()
@@ -34,17 +40,19 @@ func main() {
 			log.Fatal(err)
 		}
 		fmt.Fprintf(&out, "\t{%q, \"\" +\n", arch)
-		matches := line.FindAllStringSubmatch(string(src), -1)
-		for i := 0; i < len(matches); i += 8 {
-			var row strings.Builder
-			for _, m := range matches[i:min(i+8, len(matches))] {
-				name := strings.ToLower(m[1])
-				if n, ok := older[name]; ok {
-					name = n
-				}
-				row.WriteString("\n" + name + " " + m[2])
+		var calls [][2]string
+		for _, m := range line.FindAllStringSubmatch(string(src), -1) {
+			if name := strings.ToLower(m[1]); !marks[name] {
+				calls = append(calls, [2]string{name, m[2]})
 			}
-			fmt.Fprintf(&out, "\t\t%q +\n", row.String())
+		}
+		calls = append(calls, more[arch]...)
+		for row := range slices.Chunk(calls, 8) {
+			var text strings.Builder
+			for _, c := range row {
+				text.WriteString("\n" + c[0] + " " + c[1])
+			}
+			fmt.Fprintf(&out, "\t\t%q +\n", text.String())
 		}
 		out.WriteString("\t\t\"\\n\"},\n")
 	}

@@ -116,60 +116,60 @@ var tables = [...]struct{ arch, calls string }{
 		"\nrseq_slice_yield 471" +
 		"\n"},
 	{"arm", "" +
-		"\nsyscall_mask 0\nrestart_syscall 0\nexit 1\nfork 2\nread 3\nwrite 4\nopen 5\nclose 6" +
-		"\ncreat 8\nlink 9\nunlink 10\nexecve 11\nchdir 12\nmknod 14\nchmod 15\nlchown 16" +
-		"\nlseek 19\ngetpid 20\nmount 21\nsetuid 23\ngetuid 24\nptrace 26\npause 29\naccess 33" +
-		"\nnice 34\nsync 36\nkill 37\nrename 38\nmkdir 39\nrmdir 40\ndup 41\npipe 42" +
-		"\ntimes 43\nbrk 45\nsetgid 46\ngetgid 47\ngeteuid 49\ngetegid 50\nacct 51\numount2 52" +
-		"\nioctl 54\nfcntl 55\nsetpgid 57\numask 60\nchroot 61\nustat 62\ndup2 63\ngetppid 64" +
-		"\ngetpgrp 65\nsetsid 66\nsigaction 67\nsetreuid 70\nsetregid 71\nsigsuspend 72\nsigpending 73\nsethostname 74" +
-		"\nsetrlimit 75\ngetrusage 77\ngettimeofday 78\nsettimeofday 79\ngetgroups 80\nsetgroups 81\nsymlink 83\nreadlink 85" +
-		"\nuselib 86\nswapon 87\nreboot 88\nmunmap 91\ntruncate 92\nftruncate 93\nfchmod 94\nfchown 95" +
-		"\ngetpriority 96\nsetpriority 97\nstatfs 99\nfstatfs 100\nsyslog 103\nsetitimer 104\ngetitimer 105\nstat 106" +
-		"\nlstat 107\nfstat 108\nvhangup 111\nwait4 114\nswapoff 115\nsysinfo 116\nfsync 118\nsigreturn 119" +
-		"\nclone 120\nsetdomainname 121\nuname 122\nadjtimex 124\nmprotect 125\nsigprocmask 126\ninit_module 128\ndelete_module 129" +
-		"\nquotactl 131\ngetpgid 132\nfchdir 133\nbdflush 134\nsysfs 135\npersonality 136\nsetfsuid 138\nsetfsgid 139" +
-		"\n_llseek 140\ngetdents 141\n_newselect 142\nflock 143\nmsync 144\nreadv 145\nwritev 146\ngetsid 147" +
-		"\nfdatasync 148\n_sysctl 149\nmlock 150\nmunlock 151\nmlockall 152\nmunlockall 153\nsched_setparam 154\nsched_getparam 155" +
-		"\nsched_setscheduler 156\nsched_getscheduler 157\nsched_yield 158\nsched_get_priority_max 159\nsched_get_priority_min 160\nsched_rr_get_interval 161\nnanosleep 162\nmremap 163" +
-		"\nsetresuid 164\ngetresuid 165\npoll 168\nnfsservctl 169\nsetresgid 170\ngetresgid 171\nprctl 172\nrt_sigreturn 173" +
-		"\nrt_sigaction 174\nrt_sigprocmask 175\nrt_sigpending 176\nrt_sigtimedwait 177\nrt_sigqueueinfo 178\nrt_sigsuspend 179\npread64 180\npwrite64 181" +
-		"\nchown 182\ngetcwd 183\ncapget 184\ncapset 185\nsigaltstack 186\nsendfile 187\nvfork 190\nugetrlimit 191" +
-		"\nmmap2 192\ntruncate64 193\nftruncate64 194\nstat64 195\nlstat64 196\nfstat64 197\nlchown32 198\ngetuid32 199" +
-		"\ngetgid32 200\ngeteuid32 201\ngetegid32 202\nsetreuid32 203\nsetregid32 204\ngetgroups32 205\nsetgroups32 206\nfchown32 207" +
-		"\nsetresuid32 208\ngetresuid32 209\nsetresgid32 210\ngetresgid32 211\nchown32 212\nsetuid32 213\nsetgid32 214\nsetfsuid32 215" +
-		"\nsetfsgid32 216\ngetdents64 217\npivot_root 218\nmincore 219\nmadvise 220\nfcntl64 221\ngettid 224\nreadahead 225" +
-		"\nsetxattr 226\nlsetxattr 227\nfsetxattr 228\ngetxattr 229\nlgetxattr 230\nfgetxattr 231\nlistxattr 232\nllistxattr 233" +
-		"\nflistxattr 234\nremovexattr 235\nlremovexattr 236\nfremovexattr 237\ntkill 238\nsendfile64 239\nfutex 240\nsched_setaffinity 241" +
-		"\nsched_getaffinity 242\nio_setup 243\nio_destroy 244\nio_getevents 245\nio_submit 246\nio_cancel 247\nexit_group 248\nlookup_dcookie 249" +
-		"\nepoll_create 250\nepoll_ctl 251\nepoll_wait 252\nremap_file_pages 253\nset_tid_address 256\ntimer_create 257\ntimer_settime 258\ntimer_gettime 259" +
-		"\ntimer_getoverrun 260\ntimer_delete 261\nclock_settime 262\nclock_gettime 263\nclock_getres 264\nclock_nanosleep 265\nstatfs64 266\nfstatfs64 267" +
-		"\ntgkill 268\nutimes 269\narm_fadvise64_64 270\npciconfig_iobase 271\npciconfig_read 272\npciconfig_write 273\nmq_open 274\nmq_unlink 275" +
-		"\nmq_timedsend 276\nmq_timedreceive 277\nmq_notify 278\nmq_getsetattr 279\nwaitid 280\nsocket 281\nbind 282\nconnect 283" +
-		"\nlisten 284\naccept 285\ngetsockname 286\ngetpeername 287\nsocketpair 288\nsend 289\nsendto 290\nrecv 291" +
-		"\nrecvfrom 292\nshutdown 293\nsetsockopt 294\ngetsockopt 295\nsendmsg 296\nrecvmsg 297\nsemop 298\nsemget 299" +
-		"\nsemctl 300\nmsgsnd 301\nmsgrcv 302\nmsgget 303\nmsgctl 304\nshmat 305\nshmdt 306\nshmget 307" +
-		"\nshmctl 308\nadd_key 309\nrequest_key 310\nkeyctl 311\nsemtimedop 312\nvserver 313\nioprio_set 314\nioprio_get 315" +
-		"\ninotify_init 316\ninotify_add_watch 317\ninotify_rm_watch 318\nmbind 319\nget_mempolicy 320\nset_mempolicy 321\nopenat 322\nmkdirat 323" +
-		"\nmknodat 324\nfchownat 325\nfutimesat 326\nfstatat64 327\nunlinkat 328\nrenameat 329\nlinkat 330\nsymlinkat 331" +
-		"\nreadlinkat 332\nfchmodat 333\nfaccessat 334\npselect6 335\nppoll 336\nunshare 337\nset_robust_list 338\nget_robust_list 339" +
-		"\nsplice 340\narm_sync_file_range 341\ntee 342\nvmsplice 343\nmove_pages 344\ngetcpu 345\nepoll_pwait 346\nkexec_load 347" +
-		"\nutimensat 348\nsignalfd 349\ntimerfd_create 350\neventfd 351\nfallocate 352\ntimerfd_settime 353\ntimerfd_gettime 354\nsignalfd4 355" +
-		"\neventfd2 356\nepoll_create1 357\ndup3 358\npipe2 359\ninotify_init1 360\npreadv 361\npwritev 362\nrt_tgsigqueueinfo 363" +
-		"\nperf_event_open 364\nrecvmmsg 365\naccept4 366\nfanotify_init 367\nfanotify_mark 368\nprlimit64 369\nname_to_handle_at 370\nopen_by_handle_at 371" +
-		"\nclock_adjtime 372\nsyncfs 373\nsendmmsg 374\nsetns 375\nprocess_vm_readv 376\nprocess_vm_writev 377\nkcmp 378\nfinit_module 379" +
-		"\nsched_setattr 380\nsched_getattr 381\nrenameat2 382\nseccomp 383\ngetrandom 384\nmemfd_create 385\nbpf 386\nexecveat 387" +
-		"\nuserfaultfd 388\nmembarrier 389\nmlock2 390\ncopy_file_range 391\npreadv2 392\npwritev2 393\npkey_mprotect 394\npkey_alloc 395" +
-		"\npkey_free 396\nstatx 397\nrseq 398\nio_pgetevents 399\nmigrate_pages 400\nkexec_file_load 401\nclock_gettime64 403\nclock_settime64 404" +
-		"\nclock_adjtime64 405\nclock_getres_time64 406\nclock_nanosleep_time64 407\ntimer_gettime64 408\ntimer_settime64 409\ntimerfd_gettime64 410\ntimerfd_settime64 411\nutimensat_time64 412" +
-		"\npselect6_time64 413\nppoll_time64 414\nio_pgetevents_time64 416\nrecvmmsg_time64 417\nmq_timedsend_time64 418\nmq_timedreceive_time64 419\nsemtimedop_time64 420\nrt_sigtimedwait_time64 421" +
-		"\nfutex_time64 422\nsched_rr_get_interval_time64 423\npidfd_send_signal 424\nio_uring_setup 425\nio_uring_enter 426\nio_uring_register 427\nopen_tree 428\nmove_mount 429" +
-		"\nfsopen 430\nfsconfig 431\nfsmount 432\nfspick 433\npidfd_open 434\nclone3 435\nclose_range 436\nopenat2 437" +
-		"\npidfd_getfd 438\nfaccessat2 439\nprocess_madvise 440\nepoll_pwait2 441\nmount_setattr 442\nquotactl_fd 443\nlandlock_create_ruleset 444\nlandlock_add_rule 445" +
-		"\nlandlock_restrict_self 446\nprocess_mrelease 448\nfutex_waitv 449\nset_mempolicy_home_node 450\ncachestat 451\nfchmodat2 452\nmap_shadow_stack 453\nfutex_wake 454" +
-		"\nfutex_wait 455\nfutex_requeue 456\nstatmount 457\nlistmount 458\nlsm_get_self_attr 459\nlsm_set_self_attr 460\nlsm_list_modules 461\nmseal 462" +
-		"\nsetxattrat 463\ngetxattrat 464\nlistxattrat 465\nremovexattrat 466\nopen_tree_attr 467\nfile_getattr 468\nfile_setattr 469\nlistns 470" +
-		"\nrseq_slice_yield 471" +
+		"\nrestart_syscall 0\nexit 1\nfork 2\nread 3\nwrite 4\nopen 5\nclose 6\ncreat 8" +
+		"\nlink 9\nunlink 10\nexecve 11\nchdir 12\nmknod 14\nchmod 15\nlchown 16\nlseek 19" +
+		"\ngetpid 20\nmount 21\nsetuid 23\ngetuid 24\nptrace 26\npause 29\naccess 33\nnice 34" +
+		"\nsync 36\nkill 37\nrename 38\nmkdir 39\nrmdir 40\ndup 41\npipe 42\ntimes 43" +
+		"\nbrk 45\nsetgid 46\ngetgid 47\ngeteuid 49\ngetegid 50\nacct 51\numount2 52\nioctl 54" +
+		"\nfcntl 55\nsetpgid 57\numask 60\nchroot 61\nustat 62\ndup2 63\ngetppid 64\ngetpgrp 65" +
+		"\nsetsid 66\nsigaction 67\nsetreuid 70\nsetregid 71\nsigsuspend 72\nsigpending 73\nsethostname 74\nsetrlimit 75" +
+		"\ngetrusage 77\ngettimeofday 78\nsettimeofday 79\ngetgroups 80\nsetgroups 81\nsymlink 83\nreadlink 85\nuselib 86" +
+		"\nswapon 87\nreboot 88\nmunmap 91\ntruncate 92\nftruncate 93\nfchmod 94\nfchown 95\ngetpriority 96" +
+		"\nsetpriority 97\nstatfs 99\nfstatfs 100\nsyslog 103\nsetitimer 104\ngetitimer 105\nstat 106\nlstat 107" +
+		"\nfstat 108\nvhangup 111\nwait4 114\nswapoff 115\nsysinfo 116\nfsync 118\nsigreturn 119\nclone 120" +
+		"\nsetdomainname 121\nuname 122\nadjtimex 124\nmprotect 125\nsigprocmask 126\ninit_module 128\ndelete_module 129\nquotactl 131" +
+		"\ngetpgid 132\nfchdir 133\nbdflush 134\nsysfs 135\npersonality 136\nsetfsuid 138\nsetfsgid 139\n_llseek 140" +
+		"\ngetdents 141\n_newselect 142\nflock 143\nmsync 144\nreadv 145\nwritev 146\ngetsid 147\nfdatasync 148" +
+		"\n_sysctl 149\nmlock 150\nmunlock 151\nmlockall 152\nmunlockall 153\nsched_setparam 154\nsched_getparam 155\nsched_setscheduler 156" +
+		"\nsched_getscheduler 157\nsched_yield 158\nsched_get_priority_max 159\nsched_get_priority_min 160\nsched_rr_get_interval 161\nnanosleep 162\nmremap 163\nsetresuid 164" +
+		"\ngetresuid 165\npoll 168\nnfsservctl 169\nsetresgid 170\ngetresgid 171\nprctl 172\nrt_sigreturn 173\nrt_sigaction 174" +
+		"\nrt_sigprocmask 175\nrt_sigpending 176\nrt_sigtimedwait 177\nrt_sigqueueinfo 178\nrt_sigsuspend 179\npread64 180\npwrite64 181\nchown 182" +
+		"\ngetcwd 183\ncapget 184\ncapset 185\nsigaltstack 186\nsendfile 187\nvfork 190\nugetrlimit 191\nmmap2 192" +
+		"\ntruncate64 193\nftruncate64 194\nstat64 195\nlstat64 196\nfstat64 197\nlchown32 198\ngetuid32 199\ngetgid32 200" +
+		"\ngeteuid32 201\ngetegid32 202\nsetreuid32 203\nsetregid32 204\ngetgroups32 205\nsetgroups32 206\nfchown32 207\nsetresuid32 208" +
+		"\ngetresuid32 209\nsetresgid32 210\ngetresgid32 211\nchown32 212\nsetuid32 213\nsetgid32 214\nsetfsuid32 215\nsetfsgid32 216" +
+		"\ngetdents64 217\npivot_root 218\nmincore 219\nmadvise 220\nfcntl64 221\ngettid 224\nreadahead 225\nsetxattr 226" +
+		"\nlsetxattr 227\nfsetxattr 228\ngetxattr 229\nlgetxattr 230\nfgetxattr 231\nlistxattr 232\nllistxattr 233\nflistxattr 234" +
+		"\nremovexattr 235\nlremovexattr 236\nfremovexattr 237\ntkill 238\nsendfile64 239\nfutex 240\nsched_setaffinity 241\nsched_getaffinity 242" +
+		"\nio_setup 243\nio_destroy 244\nio_getevents 245\nio_submit 246\nio_cancel 247\nexit_group 248\nlookup_dcookie 249\nepoll_create 250" +
+		"\nepoll_ctl 251\nepoll_wait 252\nremap_file_pages 253\nset_tid_address 256\ntimer_create 257\ntimer_settime 258\ntimer_gettime 259\ntimer_getoverrun 260" +
+		"\ntimer_delete 261\nclock_settime 262\nclock_gettime 263\nclock_getres 264\nclock_nanosleep 265\nstatfs64 266\nfstatfs64 267\ntgkill 268" +
+		"\nutimes 269\narm_fadvise64_64 270\npciconfig_iobase 271\npciconfig_read 272\npciconfig_write 273\nmq_open 274\nmq_unlink 275\nmq_timedsend 276" +
+		"\nmq_timedreceive 277\nmq_notify 278\nmq_getsetattr 279\nwaitid 280\nsocket 281\nbind 282\nconnect 283\nlisten 284" +
+		"\naccept 285\ngetsockname 286\ngetpeername 287\nsocketpair 288\nsend 289\nsendto 290\nrecv 291\nrecvfrom 292" +
+		"\nshutdown 293\nsetsockopt 294\ngetsockopt 295\nsendmsg 296\nrecvmsg 297\nsemop 298\nsemget 299\nsemctl 300" +
+		"\nmsgsnd 301\nmsgrcv 302\nmsgget 303\nmsgctl 304\nshmat 305\nshmdt 306\nshmget 307\nshmctl 308" +
+		"\nadd_key 309\nrequest_key 310\nkeyctl 311\nsemtimedop 312\nvserver 313\nioprio_set 314\nioprio_get 315\ninotify_init 316" +
+		"\ninotify_add_watch 317\ninotify_rm_watch 318\nmbind 319\nget_mempolicy 320\nset_mempolicy 321\nopenat 322\nmkdirat 323\nmknodat 324" +
+		"\nfchownat 325\nfutimesat 326\nfstatat64 327\nunlinkat 328\nrenameat 329\nlinkat 330\nsymlinkat 331\nreadlinkat 332" +
+		"\nfchmodat 333\nfaccessat 334\npselect6 335\nppoll 336\nunshare 337\nset_robust_list 338\nget_robust_list 339\nsplice 340" +
+		"\narm_sync_file_range 341\ntee 342\nvmsplice 343\nmove_pages 344\ngetcpu 345\nepoll_pwait 346\nkexec_load 347\nutimensat 348" +
+		"\nsignalfd 349\ntimerfd_create 350\neventfd 351\nfallocate 352\ntimerfd_settime 353\ntimerfd_gettime 354\nsignalfd4 355\neventfd2 356" +
+		"\nepoll_create1 357\ndup3 358\npipe2 359\ninotify_init1 360\npreadv 361\npwritev 362\nrt_tgsigqueueinfo 363\nperf_event_open 364" +
+		"\nrecvmmsg 365\naccept4 366\nfanotify_init 367\nfanotify_mark 368\nprlimit64 369\nname_to_handle_at 370\nopen_by_handle_at 371\nclock_adjtime 372" +
+		"\nsyncfs 373\nsendmmsg 374\nsetns 375\nprocess_vm_readv 376\nprocess_vm_writev 377\nkcmp 378\nfinit_module 379\nsched_setattr 380" +
+		"\nsched_getattr 381\nrenameat2 382\nseccomp 383\ngetrandom 384\nmemfd_create 385\nbpf 386\nexecveat 387\nuserfaultfd 388" +
+		"\nmembarrier 389\nmlock2 390\ncopy_file_range 391\npreadv2 392\npwritev2 393\npkey_mprotect 394\npkey_alloc 395\npkey_free 396" +
+		"\nstatx 397\nrseq 398\nio_pgetevents 399\nmigrate_pages 400\nkexec_file_load 401\nclock_gettime64 403\nclock_settime64 404\nclock_adjtime64 405" +
+		"\nclock_getres_time64 406\nclock_nanosleep_time64 407\ntimer_gettime64 408\ntimer_settime64 409\ntimerfd_gettime64 410\ntimerfd_settime64 411\nutimensat_time64 412\npselect6_time64 413" +
+		"\nppoll_time64 414\nio_pgetevents_time64 416\nrecvmmsg_time64 417\nmq_timedsend_time64 418\nmq_timedreceive_time64 419\nsemtimedop_time64 420\nrt_sigtimedwait_time64 421\nfutex_time64 422" +
+		"\nsched_rr_get_interval_time64 423\npidfd_send_signal 424\nio_uring_setup 425\nio_uring_enter 426\nio_uring_register 427\nopen_tree 428\nmove_mount 429\nfsopen 430" +
+		"\nfsconfig 431\nfsmount 432\nfspick 433\npidfd_open 434\nclone3 435\nclose_range 436\nopenat2 437\npidfd_getfd 438" +
+		"\nfaccessat2 439\nprocess_madvise 440\nepoll_pwait2 441\nmount_setattr 442\nquotactl_fd 443\nlandlock_create_ruleset 444\nlandlock_add_rule 445\nlandlock_restrict_self 446" +
+		"\nprocess_mrelease 448\nfutex_waitv 449\nset_mempolicy_home_node 450\ncachestat 451\nfchmodat2 452\nmap_shadow_stack 453\nfutex_wake 454\nfutex_wait 455" +
+		"\nfutex_requeue 456\nstatmount 457\nlistmount 458\nlsm_get_self_attr 459\nlsm_set_self_attr 460\nlsm_list_modules 461\nmseal 462\nsetxattrat 463" +
+		"\ngetxattrat 464\nlistxattrat 465\nremovexattrat 466\nopen_tree_attr 467\nfile_getattr 468\nfile_setattr 469\nlistns 470\nrseq_slice_yield 471" +
+		"\nbreakpoint 983041\ncacheflush 983042\nusr26 983043\nusr32 983044\nset_tls 983045\nget_tls 983046" +
 		"\n"},
 	{"arm64", "" +
 		"\nio_setup 0\nio_destroy 1\nio_submit 2\nio_cancel 3\nio_getevents 4\nsetxattr 5\nlsetxattr 6\nfsetxattr 7" +
@@ -202,17 +202,17 @@ var tables = [...]struct{ arch, calls string }{
 		"\nmremap 216\nadd_key 217\nrequest_key 218\nkeyctl 219\nclone 220\nexecve 221\nmmap 222\nfadvise64 223" +
 		"\nswapon 224\nswapoff 225\nmprotect 226\nmsync 227\nmlock 228\nmunlock 229\nmlockall 230\nmunlockall 231" +
 		"\nmincore 232\nmadvise 233\nremap_file_pages 234\nmbind 235\nget_mempolicy 236\nset_mempolicy 237\nmigrate_pages 238\nmove_pages 239" +
-		"\nrt_tgsigqueueinfo 240\nperf_event_open 241\naccept4 242\nrecvmmsg 243\narch_specific_syscall 244\nwait4 260\nprlimit64 261\nfanotify_init 262" +
-		"\nfanotify_mark 263\nname_to_handle_at 264\nopen_by_handle_at 265\nclock_adjtime 266\nsyncfs 267\nsetns 268\nsendmmsg 269\nprocess_vm_readv 270" +
-		"\nprocess_vm_writev 271\nkcmp 272\nfinit_module 273\nsched_setattr 274\nsched_getattr 275\nrenameat2 276\nseccomp 277\ngetrandom 278" +
-		"\nmemfd_create 279\nbpf 280\nexecveat 281\nuserfaultfd 282\nmembarrier 283\nmlock2 284\ncopy_file_range 285\npreadv2 286" +
-		"\npwritev2 287\npkey_mprotect 288\npkey_alloc 289\npkey_free 290\nstatx 291\nio_pgetevents 292\nrseq 293\nkexec_file_load 294" +
-		"\npidfd_send_signal 424\nio_uring_setup 425\nio_uring_enter 426\nio_uring_register 427\nopen_tree 428\nmove_mount 429\nfsopen 430\nfsconfig 431" +
-		"\nfsmount 432\nfspick 433\npidfd_open 434\nclone3 435\nclose_range 436\nopenat2 437\npidfd_getfd 438\nfaccessat2 439" +
-		"\nprocess_madvise 440\nepoll_pwait2 441\nmount_setattr 442\nquotactl_fd 443\nlandlock_create_ruleset 444\nlandlock_add_rule 445\nlandlock_restrict_self 446\nmemfd_secret 447" +
-		"\nprocess_mrelease 448\nfutex_waitv 449\nset_mempolicy_home_node 450\ncachestat 451\nfchmodat2 452\nmap_shadow_stack 453\nfutex_wake 454\nfutex_wait 455" +
-		"\nfutex_requeue 456\nstatmount 457\nlistmount 458\nlsm_get_self_attr 459\nlsm_set_self_attr 460\nlsm_list_modules 461\nmseal 462\nsetxattrat 463" +
-		"\ngetxattrat 464\nlistxattrat 465\nremovexattrat 466\nopen_tree_attr 467\nfile_getattr 468\nfile_setattr 469\nlistns 470\nrseq_slice_yield 471" +
+		"\nrt_tgsigqueueinfo 240\nperf_event_open 241\naccept4 242\nrecvmmsg 243\nwait4 260\nprlimit64 261\nfanotify_init 262\nfanotify_mark 263" +
+		"\nname_to_handle_at 264\nopen_by_handle_at 265\nclock_adjtime 266\nsyncfs 267\nsetns 268\nsendmmsg 269\nprocess_vm_readv 270\nprocess_vm_writev 271" +
+		"\nkcmp 272\nfinit_module 273\nsched_setattr 274\nsched_getattr 275\nrenameat2 276\nseccomp 277\ngetrandom 278\nmemfd_create 279" +
+		"\nbpf 280\nexecveat 281\nuserfaultfd 282\nmembarrier 283\nmlock2 284\ncopy_file_range 285\npreadv2 286\npwritev2 287" +
+		"\npkey_mprotect 288\npkey_alloc 289\npkey_free 290\nstatx 291\nio_pgetevents 292\nrseq 293\nkexec_file_load 294\npidfd_send_signal 424" +
+		"\nio_uring_setup 425\nio_uring_enter 426\nio_uring_register 427\nopen_tree 428\nmove_mount 429\nfsopen 430\nfsconfig 431\nfsmount 432" +
+		"\nfspick 433\npidfd_open 434\nclone3 435\nclose_range 436\nopenat2 437\npidfd_getfd 438\nfaccessat2 439\nprocess_madvise 440" +
+		"\nepoll_pwait2 441\nmount_setattr 442\nquotactl_fd 443\nlandlock_create_ruleset 444\nlandlock_add_rule 445\nlandlock_restrict_self 446\nmemfd_secret 447\nprocess_mrelease 448" +
+		"\nfutex_waitv 449\nset_mempolicy_home_node 450\ncachestat 451\nfchmodat2 452\nmap_shadow_stack 453\nfutex_wake 454\nfutex_wait 455\nfutex_requeue 456" +
+		"\nstatmount 457\nlistmount 458\nlsm_get_self_attr 459\nlsm_set_self_attr 460\nlsm_list_modules 461\nmseal 462\nsetxattrat 463\ngetxattrat 464" +
+		"\nlistxattrat 465\nremovexattrat 466\nopen_tree_attr 467\nfile_getattr 468\nfile_setattr 469\nlistns 470\nrseq_slice_yield 471" +
 		"\n"},
 	{"ppc64le", "" +
 		"\nrestart_syscall 0\nexit 1\nfork 2\nread 3\nwrite 4\nopen 5\nclose 6\nwaitpid 7" +
@@ -300,18 +300,17 @@ var tables = [...]struct{ arch, calls string }{
 		"\nadd_key 217\nrequest_key 218\nkeyctl 219\nclone 220\nexecve 221\nmmap 222\nfadvise64 223\nswapon 224" +
 		"\nswapoff 225\nmprotect 226\nmsync 227\nmlock 228\nmunlock 229\nmlockall 230\nmunlockall 231\nmincore 232" +
 		"\nmadvise 233\nremap_file_pages 234\nmbind 235\nget_mempolicy 236\nset_mempolicy 237\nmigrate_pages 238\nmove_pages 239\nrt_tgsigqueueinfo 240" +
-		"\nperf_event_open 241\naccept4 242\nrecvmmsg 243\narch_specific_syscall 244\nriscv_hwprobe 258\nriscv_flush_icache 259\nwait4 260\nprlimit64 261" +
-		"\nfanotify_init 262\nfanotify_mark 263\nname_to_handle_at 264\nopen_by_handle_at 265\nclock_adjtime 266\nsyncfs 267\nsetns 268\nsendmmsg 269" +
-		"\nprocess_vm_readv 270\nprocess_vm_writev 271\nkcmp 272\nfinit_module 273\nsched_setattr 274\nsched_getattr 275\nrenameat2 276\nseccomp 277" +
-		"\ngetrandom 278\nmemfd_create 279\nbpf 280\nexecveat 281\nuserfaultfd 282\nmembarrier 283\nmlock2 284\ncopy_file_range 285" +
-		"\npreadv2 286\npwritev2 287\npkey_mprotect 288\npkey_alloc 289\npkey_free 290\nstatx 291\nio_pgetevents 292\nrseq 293" +
-		"\nkexec_file_load 294\npidfd_send_signal 424\nio_uring_setup 425\nio_uring_enter 426\nio_uring_register 427\nopen_tree 428\nmove_mount 429\nfsopen 430" +
-		"\nfsconfig 431\nfsmount 432\nfspick 433\npidfd_open 434\nclone3 435\nclose_range 436\nopenat2 437\npidfd_getfd 438" +
-		"\nfaccessat2 439\nprocess_madvise 440\nepoll_pwait2 441\nmount_setattr 442\nquotactl_fd 443\nlandlock_create_ruleset 444\nlandlock_add_rule 445\nlandlock_restrict_self 446" +
-		"\nmemfd_secret 447\nprocess_mrelease 448\nfutex_waitv 449\nset_mempolicy_home_node 450\ncachestat 451\nfchmodat2 452\nmap_shadow_stack 453\nfutex_wake 454" +
-		"\nfutex_wait 455\nfutex_requeue 456\nstatmount 457\nlistmount 458\nlsm_get_self_attr 459\nlsm_set_self_attr 460\nlsm_list_modules 461\nmseal 462" +
-		"\nsetxattrat 463\ngetxattrat 464\nlistxattrat 465\nremovexattrat 466\nopen_tree_attr 467\nfile_getattr 468\nfile_setattr 469\nlistns 470" +
-		"\nrseq_slice_yield 471" +
+		"\nperf_event_open 241\naccept4 242\nrecvmmsg 243\nriscv_hwprobe 258\nriscv_flush_icache 259\nwait4 260\nprlimit64 261\nfanotify_init 262" +
+		"\nfanotify_mark 263\nname_to_handle_at 264\nopen_by_handle_at 265\nclock_adjtime 266\nsyncfs 267\nsetns 268\nsendmmsg 269\nprocess_vm_readv 270" +
+		"\nprocess_vm_writev 271\nkcmp 272\nfinit_module 273\nsched_setattr 274\nsched_getattr 275\nrenameat2 276\nseccomp 277\ngetrandom 278" +
+		"\nmemfd_create 279\nbpf 280\nexecveat 281\nuserfaultfd 282\nmembarrier 283\nmlock2 284\ncopy_file_range 285\npreadv2 286" +
+		"\npwritev2 287\npkey_mprotect 288\npkey_alloc 289\npkey_free 290\nstatx 291\nio_pgetevents 292\nrseq 293\nkexec_file_load 294" +
+		"\npidfd_send_signal 424\nio_uring_setup 425\nio_uring_enter 426\nio_uring_register 427\nopen_tree 428\nmove_mount 429\nfsopen 430\nfsconfig 431" +
+		"\nfsmount 432\nfspick 433\npidfd_open 434\nclone3 435\nclose_range 436\nopenat2 437\npidfd_getfd 438\nfaccessat2 439" +
+		"\nprocess_madvise 440\nepoll_pwait2 441\nmount_setattr 442\nquotactl_fd 443\nlandlock_create_ruleset 444\nlandlock_add_rule 445\nlandlock_restrict_self 446\nmemfd_secret 447" +
+		"\nprocess_mrelease 448\nfutex_waitv 449\nset_mempolicy_home_node 450\ncachestat 451\nfchmodat2 452\nmap_shadow_stack 453\nfutex_wake 454\nfutex_wait 455" +
+		"\nfutex_requeue 456\nstatmount 457\nlistmount 458\nlsm_get_self_attr 459\nlsm_set_self_attr 460\nlsm_list_modules 461\nmseal 462\nsetxattrat 463" +
+		"\ngetxattrat 464\nlistxattrat 465\nremovexattrat 466\nopen_tree_attr 467\nfile_getattr 468\nfile_setattr 469\nlistns 470\nrseq_slice_yield 471" +
 		"\n"},
 	{"s390x", "" +
 		"\nexit 1\nfork 2\nread 3\nwrite 4\nopen 5\nclose 6\nrestart_syscall 7\ncreat 8" +
