@@ -11,7 +11,7 @@ import (
 	"github.com/go-eperm/eperm/op"
 	"github.com/go-eperm/eperm/remedy"
 	"github.com/go-eperm/eperm/rules"
-	"github.com/go-eperm/eperm/seccomp"
+	seccomp "github.com/go-eperm/eperm/seccomp/gates"
 	"github.com/go-eperm/eperm/task"
 	"golang.org/x/sys/unix"
 )

@@ -201,14 +201,14 @@ func (d *Diagnosis) writeRemedies(b *strings.Builder) {
 	}
 	b.WriteString("\nWhat makes it work, narrowest first\n")
 	for i, r := range d.Remedies {
-		fmt.Fprintf(b, "  %d. %s\n", i+1, strings.TrimSpace(wrap("["+r.For+"] "+r.Title, "     ", width-5)))
-		for _, c := range r.Commands {
-			b.WriteString("       " + Quote(c) + "\n")
-		}
+		fmt.Fprintf(b, "  %d. %s\n", i+1, strings.TrimSpace(wrap("["+r.For+"] "+oneLine(r.Title), "     ", width-5)))
 		if r.Snippet != "" {
 			for line := range strings.Lines(r.Snippet) {
-				b.WriteString("       | " + strings.TrimRight(line, "\n") + "\n")
+				b.WriteString("       | " + oneLine(strings.TrimRight(line, "\n")) + "\n")
 			}
+		}
+		for _, c := range r.Commands {
+			b.WriteString("       " + Quote(c) + "\n")
 		}
 		if r.Warning != "" {
 			b.WriteString(wrap("     Careful: "+r.Warning, "     ", width))

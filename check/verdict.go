@@ -110,27 +110,28 @@ type ChangeKind string
 
 // The kinds of change.
 const (
-	GrantCapability  ChangeKind = "grant-capability" // Cap; why it is missing is read from the world
-	RaiseCapability  ChangeKind = "raise-capability" // Cap is permitted: raise it into effective
-	UseNamespace     ChangeKind = "use-namespace"    // Name is the namespace; Cap has to be held by its owner
-	ClearAttribute   ChangeKind = "clear-attribute"  // Path; Value is the chattr letter
-	SetSysctl        ChangeKind = "set-sysctl"       // Name, Value
-	AllowSyscall     ChangeKind = "allow-syscall"    // Name is the system call
-	AddPolicyRule    ChangeKind = "add-policy-rule"  // Name is the module, Value the rule
-	ChangeOwner      ChangeKind = "change-owner"     // Path; Value is uid or uid:gid
-	ChangeMode       ChangeKind = "change-mode"      // Path; Value is a chmod argument
-	AddACL           ChangeKind = "add-acl"          // Path; Value is a setfacl entry
-	JoinGroup        ChangeKind = "join-group"       // Value is the gid
-	Remount          ChangeKind = "remount"          // Path is the mount point; Value the option, "rw", "exec"
-	RaiseLimit       ChangeKind = "raise-limit"      // Name is the limit, Value the least number
-	MapID            ChangeKind = "map-id"           // Value is the id; Name "uid" or "gid"
-	AllowDevice      ChangeKind = "allow-device"     // Path; Value is "c 1:3 rw"
-	ChangeCode       ChangeKind = "change-code"      // Text says what to do instead
-	ClearFileCaps    ChangeKind = "clear-file-caps"  // Path; Value is what is to be left, as setcap takes it ("" is none)
-	ClearNoNewPrivs  ChangeKind = "clear-no-new-privs"
-	SwapOff          ChangeKind = "swap-off"          // Path
-	ActAsOwner       ChangeKind = "act-as-owner"      // Value is the uid; act as that user
-	AskAdministrator ChangeKind = "ask-administrator" // nothing at this level can help; Text says who can
+	GrantCapability   ChangeKind = "grant-capability"    // Cap; why it is missing is read from the world
+	RaiseCapability   ChangeKind = "raise-capability"    // Cap is permitted: raise it into effective
+	UseNamespace      ChangeKind = "use-namespace"       // Name is the namespace; Cap has to be held by its owner
+	ClearAttribute    ChangeKind = "clear-attribute"     // Path; Value is the chattr letter
+	SetSysctl         ChangeKind = "set-sysctl"          // Name, Value
+	AllowSyscall      ChangeKind = "allow-syscall"       // Name is the system call
+	AllowByCapability ChangeKind = "allow-by-capability" // Cap makes the runtime's default profile allow the system call Name
+	AddPolicyRule     ChangeKind = "add-policy-rule"     // Name is the module, Value the rule
+	ChangeOwner       ChangeKind = "change-owner"        // Path; Value is uid or uid:gid
+	ChangeMode        ChangeKind = "change-mode"         // Path; Value is a chmod argument
+	AddACL            ChangeKind = "add-acl"             // Path; Value is a setfacl entry
+	JoinGroup         ChangeKind = "join-group"          // Value is the gid
+	Remount           ChangeKind = "remount"             // Path is the mount point; Value the option, "rw", "exec"
+	RaiseLimit        ChangeKind = "raise-limit"         // Name is the limit, Value the least number
+	MapID             ChangeKind = "map-id"              // Value is the id; Name "uid" or "gid"
+	AllowDevice       ChangeKind = "allow-device"        // Path; Value is "c 1:3 rw"
+	ChangeCode        ChangeKind = "change-code"         // Text says what to do instead
+	ClearFileCaps     ChangeKind = "clear-file-caps"     // Path; Value is what is to be left, as setcap takes it ("" is none)
+	ClearNoNewPrivs   ChangeKind = "clear-no-new-privs"
+	SwapOff           ChangeKind = "swap-off"          // Path
+	ActAsOwner        ChangeKind = "act-as-owner"      // Value is the uid; act as that user
+	AskAdministrator  ChangeKind = "ask-administrator" // nothing at this level can help; Text says who can
 )
 
 // A Change is what would have to be different for a gate to open, as data,

@@ -7,7 +7,7 @@ import (
 	"github.com/go-eperm/eperm/capability"
 	"github.com/go-eperm/eperm/check"
 	"github.com/go-eperm/eperm/lsm"
-	"github.com/go-eperm/eperm/seccomp"
+	seccomp "github.com/go-eperm/eperm/seccomp/gates"
 	"github.com/go-eperm/eperm/task"
 	"github.com/go-eperm/eperm/userns"
 	"golang.org/x/sys/unix"

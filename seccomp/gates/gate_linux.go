@@ -1,4 +1,4 @@
-package seccomp
+package gates
 
 import (
 	"fmt"
@@ -7,6 +7,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/go-eperm/eperm/capability"
 	"github.com/go-eperm/eperm/check"
 	"github.com/go-eperm/eperm/internal/sysnum"
 	"github.com/go-eperm/eperm/op"
@@ -134,9 +135,14 @@ var Filter = check.Gate{Doc: &filterDoc, Run: func(p *check.Pass) check.Verdict 
 		return p.UnknownFor("a filter refuses one of the calls that do this, and lets another through")
 	}
 	call, _, _ := strings.Cut(key, " ")
-	return p.Deny(fmt.Sprintf("a seccomp filter of this thread answers %s to %s before the kernel looks at it", unix.ErrnoName(errno), call),
-		check.Change{Kind: check.AllowSyscall, Name: call, Risk: check.MediumRisk, Assume: []check.Assumption{check.AssumeIs(&Verdicts, key, Answer{Kind: Passes})}},
+	passes := check.AssumeIs(&Verdicts, key, Answer{Kind: Passes})
+	v := p.Deny(fmt.Sprintf("a seccomp filter of this thread answers %s to %s before the kernel looks at it", unix.ErrnoName(errno), call),
+		check.Change{Kind: check.AllowSyscall, Name: call, Risk: check.MediumRisk, Assume: []check.Assumption{passes}},
 	).With(errno)
+	if c := Coupled(call); c != check.NoCap { // the default profile opens the call with the capability that it needs anyway
+		v.Changes = append([]check.Change{{Kind: check.AllowByCapability, Name: call, Cap: c, Assume: append(capability.Granted(c), passes)}}, v.Changes...)
+	}
+	return v
 }}
 
 // verdictKey names a question: the call, its number, its arguments, the errno that was seen.
