@@ -1,2 +1,15 @@
-// Package seccomp knows whether a filter is there and what it answers.
+// Package seccomp knows whether a task is under a seccomp filter, what the
+// filter does with a system call, and the least change of a profile that lets
+// one call through.
+//
+// [StatusOf] says whether there is a filter. [Ask] asks the filters of the
+// calling thread about one call, on the live kernel, without executing the
+// call; it needs no privilege. [FiltersOf] reads the filters of another task,
+// which does need privilege; [Program] and [Evaluate] run them as the kernel
+// does, and [Describe] says in words what they do with one call.
+// [RuntimeProfile] knows the default profiles of container runtimes, and
+// [Patch] is one call to be let through, written for each of them.
+// [ParseRecord] reads what the kernel logs when a filter refuses.
+//
+// docs/seccomp-oracle.md explains why Ask can be trusted, and where not.
 package seccomp
