@@ -25,6 +25,7 @@ func TestStartSteps(t *testing.T) {
 	if err := os.Mkdir(dir+"/closed", 0o700); err != nil {
 		require.ErrorIs(t, err, os.ErrExist)
 	}
+	elsewhere := kerneltest.ForeignProcess(t, 1000) // leads no group
 	ids := func(uid, gid uint32, groups ...uint32) *syscall.Credential {
 		return &syscall.Credential{Uid: uid, Gid: gid, Groups: groups}
 	}
@@ -39,7 +40,7 @@ func TestStartSteps(t *testing.T) {
 		cap     string
 	}{
 		{"clone flags", nobody, "/bin/true", "", syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET}, "new namespaces", eperm.MissingCapability, "CAP_SYS_ADMIN"},
-		{"process group", nobody, "/bin/true", "", syscall.SysProcAttr{Setpgid: true, Pgid: 1}, "process group", eperm.Session, ""},
+		{"process group", nobody, "/bin/true", "", syscall.SysProcAttr{Setpgid: true, Pgid: elsewhere}, "process group", eperm.Session, ""},
 		{"unshare", nobody, "/bin/true", "", syscall.SysProcAttr{Unshareflags: unix.CLONE_NEWNS}, "unshare", eperm.MissingCapability, "CAP_SYS_ADMIN"},
 		{"chroot", nobody, "/bin/true", "", syscall.SysProcAttr{Chroot: "/"}, "chroot", eperm.MissingCapability, "CAP_SYS_CHROOT"},
 		{"groups", nobody, "/bin/true", "", syscall.SysProcAttr{Credential: ids(1000, 1000, 5)}, "groups", eperm.MissingCapability, "CAP_SETGID"},

@@ -23,6 +23,8 @@ type Probe[T any] struct {
 	Parse func(string) (T, error)
 	// Show writes it for people, in a few words; nil is Text.
 	Show func(T) string
+	// About names the fact for people, from its key; nil is the name and the key.
+	About func(key string) string
 	// Needs says what would make it readable: "CAP_SYSLOG". It may be empty.
 	Needs string
 }
@@ -140,12 +142,20 @@ func (pr *Probe[T]) showOf(v any) string {
 	return pr.Show(t)
 }
 
+func (pr *Probe[T]) aboutOf(key string) string {
+	if pr.About == nil {
+		return ""
+	}
+	return pr.About(key)
+}
+
 type probeInfo interface {
 	name() string
 	source() string
 	needs() string
 	textOf(any) string
 	showOf(any) string
+	aboutOf(key string) string
 }
 
 // A fact is the answer to one question about one key.

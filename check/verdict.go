@@ -98,6 +98,11 @@ func (e Evidence) String() string {
 			s = e.Probe + " " + s
 		}
 	}
+	if e.fact != nil {
+		if about := e.fact.probe.aboutOf(e.Key); about != "" {
+			s = printable(about)
+		}
+	}
 	value := e.Value()
 	if e.fact != nil && e.fact.err == nil {
 		value = e.fact.probe.showOf(e.fact.val)

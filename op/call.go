@@ -52,32 +52,33 @@ var numberArgs = map[string][]string{
 // atFDCWD is AT_FDCWD as a register holds it.
 const atFDCWD = ^uint64(99)
 
-// RawArgs are the six raw arguments of the operation as far as they are known:
-// numbers at their places, AT_FDCWD for calls that take a directory, 0 for
-// pointers, which no filter can look behind.
-func RawArgs(o Operation) (raw [6]uint64) {
+// RawArgs are the six raw arguments of the operation as far as they are known
+// (bit i of known for argument i): numbers at their places, AT_FDCWD for calls
+// that take a directory, 0 for the rest.
+func RawArgs(o Operation) (raw [6]uint64, known uint8) {
 	if len(o.Raw) > 0 {
 		copy(raw[:], o.Raw)
-		return raw
+		return raw, uint8(1<<min(len(o.Raw), 6) - 1)
 	}
+	set := func(i int, v uint64) { raw[i], known = v, known|1<<i }
 	switch o.Call {
-	case "openat", "openat2", "fchownat", "fchmodat", "fchmodat2", "unlinkat", "mkdirat", "mknodat", "symlinkat", "linkat", "renameat", "renameat2",
+	case "openat", "openat2", "fchownat", "fchmodat", "fchmodat2", "unlinkat", "mkdirat", "mknodat", "linkat", "renameat", "renameat2",
 		"utimensat", "newfstatat", "statx", "faccessat", "faccessat2", "readlinkat", "execveat", "name_to_handle_at":
-		raw[0] = atFDCWD
+		set(0, atFDCWD)
 	}
 	switch o.Call {
 	case "linkat", "renameat", "renameat2":
-		raw[2] = atFDCWD
+		set(2, atFDCWD)
 	case "symlinkat":
-		raw[0], raw[1] = 0, atFDCWD
+		set(1, atFDCWD)
 	}
 	for i, name := range numberArgs[o.Call] {
 		if name != "" && o.Has(name) {
-			raw[i] = uint64(o.Int(name))
+			set(i, uint64(o.Int(name)))
 		}
 	}
-	if o.Call == "fchownat" && o.Int("nofollow") != 0 {
-		raw[4] = 0x100 // AT_SYMLINK_NOFOLLOW
+	if o.Call == "fchownat" && o.Has("nofollow") {
+		set(4, uint64(o.Int("nofollow"))*0x100) // AT_SYMLINK_NOFOLLOW
 	}
-	return raw
+	return raw, known
 }

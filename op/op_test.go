@@ -101,10 +101,16 @@ func TestCallAndRawArgs(t *testing.T) {
 	o := Call("fchownat", ^uintptr(99), 0x1000, 0xffffffff, 5)
 	require.Equal(t, int64(-1), o.Int("uid"))
 	require.Equal(t, int64(5), o.Int("gid"))
-	require.Equal(t, [6]uint64{^uint64(99), 0x1000, 0xffffffff, 5}, RawArgs(o))
-	require.Equal(t, atFDCWD, RawArgs(Mkdir("/x"))[0])
-	require.Equal(t, uint64(0x200), RawArgs(Rmdir("/x"))[2])
-	require.Equal(t, uint64(0x20000000), RawArgs(Unshare(0x20000000))[0])
+	raw, known := RawArgs(o)
+	require.Equal(t, [6]uint64{^uint64(99), 0x1000, 0xffffffff, 5}, raw)
+	require.Equal(t, uint8(0xf), known)
+	raw, known = RawArgs(Mkdir("/x"))
+	require.Equal(t, atFDCWD, raw[0])
+	require.Equal(t, uint8(1), known)
+	raw, _ = RawArgs(Rmdir("/x"))
+	require.Equal(t, uint64(0x200), raw[2])
+	raw, _ = RawArgs(Unshare(0x20000000))
+	require.Equal(t, uint64(0x20000000), raw[0])
 }
 
 func TestDescribe(t *testing.T) {

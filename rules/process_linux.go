@@ -455,6 +455,8 @@ var pgidGate = check.Gate{Doc: &pgidDoc, Role: check.Process, Run: func(p *check
 		return p.Deny(fmt.Sprintf("process %d leads a session", target), check.Change{Kind: check.ChangeCode, Text: "set the group in a child instead"})
 	case theirs.N != mine.N:
 		return p.Deny(fmt.Sprintf("process %d is in another session", target), check.Change{Kind: check.ChangeCode, Text: "set the group before the child starts a session"})
+	case mine.N == 0 && key != "":
+		return p.UnknownFor(sessionsOutside)
 	}
 	if pgid := p.Op.Int("pgid"); pgid != 0 && pgid != target {
 		return groupInSession(p, strconv.FormatInt(pgid, 10))
@@ -463,17 +465,46 @@ var pgidGate = check.Gate{Doc: &pgidDoc, Role: check.Process, Run: func(p *check
 }}
 
 // groupInSession: the group that is joined has to exist in the caller's session.
+// A group is known by its leader, the process of the same number; it outlives it.
 func groupInSession(p *check.Pass, pgid string) check.Verdict {
+	none := func() check.Verdict {
+		return p.Deny("there is no process group "+pgid+" in this session", check.Change{Kind: check.ChangeCode, Text: "join a group of the same session, or make a new one (pgid 0)"})
+	}
+	if led, err := processGroup.ReadErr(p, pgid); err != nil || strconv.FormatInt(led.N, 10) != pgid {
+		switch exists, ok := groupExists.Read(p, pgid); {
+		case !ok:
+			return p.UnknownFor("whether there is a process group " + pgid + " cannot be seen")
+		case !exists.Set:
+			return none()
+		}
+		return p.UnknownFor("the process group has lost its leader, and its session cannot be seen")
+	}
 	mine, ok := unixSid.Read(p, "")
 	if !ok {
 		return p.Unknown()
 	}
-	theirs, err := unixSid.ReadErr(p, pgid)
-	if err != nil || theirs.N != mine.N {
-		return p.Deny("there is no process group "+pgid+" in this session", check.Change{Kind: check.ChangeCode, Text: "join a group of the same session, or make a new one (pgid 0)"})
+	theirs, ok := unixSid.Read(p, pgid)
+	switch {
+	case !ok:
+		return p.Unknown()
+	case theirs.N != mine.N:
+		return none()
+	case mine.N == 0:
+		return p.UnknownFor(sessionsOutside)
 	}
 	return p.Allow()
 }
+
+const sessionsOutside = "the sessions were started outside this pid namespace, and cannot be told apart"
+
+// groupExists says whether a process group, the key, has a member. kill(2) cannot ask about group 1.
+var groupExists = check.Probe[task.Flag]{Name: "pgrp_exists", Source: "kill(-pgid, 0)", Live: func(k *check.Kernel, key string) (task.Flag, error) {
+	pgid, err := strconv.Atoi(key)
+	if err != nil || pgid < 2 {
+		return task.Flag{}, fmt.Errorf("process group %s cannot be asked about", key)
+	}
+	return task.Flag{Set: unix.Kill(-pgid, 0) != unix.ESRCH}, nil
+}}
 
 var pollableDoc = check.Doc{
 	ID: "epoll.pollable", Title: "descriptor can be polled",

@@ -98,7 +98,11 @@ var killByCreds = check.Gate{Doc: &killDoc, Role: check.Process, Param: "CAP_KIL
 	if p.Op.Int("sig") == int64(unix.SIGCONT) {
 		mine, err1 := unixSid.ReadErr(p, "")
 		theirs, err2 := unixSid.ReadErr(p, pidKey(p))
-		if err1 == nil && err2 == nil && mine.N == theirs.N {
+		switch {
+		case err1 != nil || err2 != nil:
+		case mine.N == theirs.N && mine.N == 0:
+			return p.UnknownFor(sessionsOutside)
+		case mine.N == theirs.N:
 			return p.AllowFor("SIGCONT within the session")
 		}
 	}

@@ -42,10 +42,10 @@ const (
 
 // A page is memory that is shared with the child: what it has found out.
 type page struct {
-	stage     int32        // how far it came
-	errno     uint32       // of the stage that failed
-	noHandler uint32       // errno of rt_sigaction
-	listener  atomic.Int32 // the listener's descriptor, plus 1; a futex
+	stage     int32  // how far it came
+	errno     uint32 // of the stage that failed
+	noHandler uint32 // errno of rt_sigaction
+	listener  int32  // the listener's descriptor, plus 1; a futex
 	results   [maxQuestions]uint32
 	done      [maxQuestions]uint32
 }
@@ -64,17 +64,19 @@ func (p *page) free() { _ = unix.MunmapPtr(unsafe.Pointer(p), unsafe.Sizeof(page
 func (p *page) awaitListener(r *reaper) (int, bool) {
 	wait := unix.NsecToTimespec(int64(patience * time.Millisecond))
 	for {
-		if fd := p.listener.Load(); fd != 0 {
-			return int(fd - 1), true
+		if fd := atomic.LoadInt32(&p.listener); fd != 0 {
+			return int(fd - 1), fd != noListener
 		}
 		if _, _, e := unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(&p.listener)), futexWait, 0, uintptr(unsafe.Pointer(&wait)), 0, 0); e == 0 || e == unix.EAGAIN {
 			continue
 		}
-		if r.ended() && p.listener.Load() == 0 {
+		if r.ended() && atomic.LoadInt32(&p.listener) == 0 {
 			return 0, false
 		}
 	}
 }
+
+const noListener = -1
 
 // FUTEX_WAIT and FUTEX_WAKE of <linux/futex.h>, on memory shared between processes.
 const (
@@ -192,13 +194,16 @@ func (c *child) run() {
 	case byPrctl:
 		_, _, e = syscall.RawSyscall6(unix.SYS_PRCTL, unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, uintptr(unsafe.Pointer(c.prog)), 0, 0, 0)
 	}
+	if c.entry == byListener {
+		p.listener = int32(fd) + 1 // not atomic: the race detector's own locks may be held by threads that are not here
+		if e != 0 {
+			p.listener = noListener
+		}
+		syscall.RawSyscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(&p.listener)), futexWake, 1, 0, 0, marker)
+	}
 	if e != 0 {
 		p.errno = uint32(e)
 		leave(0)
-	}
-	if c.entry == byListener {
-		p.listener.Store(int32(fd) + 1)
-		syscall.RawSyscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(&p.listener)), futexWake, 1, 0, 0, marker)
 	}
 
 	// The filter must be there before any question is put: getpid, which worked
@@ -213,7 +218,10 @@ func (c *child) run() {
 	for i := 0; i < c.n && i < maxQuestions; i++ {
 		p.stage = int32(stageAsk + i)
 		q := &c.questions[i]
-		_, _, e = syscall.RawSyscall6(q[0], q[1], q[2], q[3], q[4], q[5], q[6])
+		r, _, e := syscall.RawSyscall6(q[0], q[1], q[2], q[3], q[4], q[5], q[6])
+		if e == 0 && int(r) == -4095 { // the largest errno, which Go takes for a result
+			e = 4095
+		}
 		p.results[i] = uint32(e)
 		p.done[i] = 1
 	}

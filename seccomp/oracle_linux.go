@@ -210,11 +210,13 @@ func (o *oracle) run(p *page, questions []Question, answers []Answer) (int, stri
 	}
 	r := reaper{pid: pid}
 	var served [maxQuestions + 1]bool
-	if o.entry == byListener {
-		serve(p, &r, &served)
-	}
+	genuine := o.entry != byListener || serve(p, &r, &served)
 	ended := r.wait()
 	runtime.KeepAlive(c)
+	if !genuine {
+		o.entry++
+		return 0, again
+	}
 	return o.judge(p, ended, &served, questions, answers)
 }
 
@@ -238,6 +240,8 @@ func (o *oracle) judge(p *page, ended unix.WaitStatus, served *[maxQuestions + 1
 	case stage == stageControl && o.entry != byPrctl && !killed && !trapped:
 		o.entry++ // success was faked, or the notification could not be answered
 		return 0, again
+	case stage == stageControl && errno == 0 && ended.Exited() && !trapped:
+		return 0, stageNames[stage] + ": a filter fakes the success of seccomp(2) and prctl(2)"
 	case stage < stageAsk && (killed || trapped || errno != 0):
 		return 0, stageNames[stage] + ": " + outcome(killed, trapped, errno)
 	case stage < stageAsk:
@@ -327,14 +331,15 @@ func (r *reaper) look(options int) {
 
 // serve answers the notifications of the child until it has ended, and notes
 // for which stage one came: served[0] is the control, then the questions.
-func serve(p *page, r *reaper, served *[maxQuestions + 1]bool) {
+// It returns false if what the child has is no listener: a filter fakes seccomp(2).
+func serve(p *page, r *reaper, served *[maxQuestions + 1]bool) bool {
 	fd, ok := p.awaitListener(r)
 	if !ok {
-		return
+		return true
 	}
 	if name, err := readlink("/proc/self/fd/" + strconv.Itoa(fd)); err != nil || name != "anon_inode:seccomp notify" {
-		_ = unix.Kill(r.pid, unix.SIGKILL) // a filter fakes seccomp(2): this is another file, if any
-		return
+		_ = unix.Kill(r.pid, unix.SIGKILL) // and the descriptor is another file's, if any
+		return false
 	}
 	defer unix.Close(fd) // without its listener, the child's calls end with ENOSYS
 	poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
@@ -343,16 +348,18 @@ func serve(p *page, r *reaper, served *[maxQuestions + 1]bool) {
 		switch {
 		case err == unix.EINTR:
 		case err != nil:
-			return
+			return true
 		case poll[0].Revents&unix.POLLIN != 0:
-			if !answerNotification(fd) {
-				return
+			id, ok := receive(fd)
+			if !ok {
+				return true
 			}
 			if i := int(p.stage) - stageControl; i >= 0 && i < len(served) {
-				served[i] = true
+				served[i] = true // while the child still waits for the answer
 			}
+			answer(fd, id)
 		case poll[0].Revents != 0 || r.ended():
-			return
+			return true
 		}
 	}
 }
@@ -364,9 +371,9 @@ const patience = 10
 // notifErrno is what an intercepted call answers; any but ENOSYS would do.
 const notifErrno = unix.EXFULL
 
-// answerNotification receives one and answers it: struct seccomp_notif,
-// seccomp_notif_resp of <linux/seccomp.h>.
-func answerNotification(fd int) bool {
+// receive takes a notification, struct seccomp_notif of <linux/seccomp.h>, and
+// returns its id; false when there is none any more, since the child has ended.
+func receive(fd int) (id uint64, ok bool) {
 	var notif struct {
 		id         uint64
 		pid, flags uint32
@@ -375,15 +382,27 @@ func answerNotification(fd int) bool {
 		ip         uint64
 		args       [6]uint64
 	}
-	if _, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SECCOMP_IOCTL_NOTIF_RECV, uintptr(unsafe.Pointer(&notif))); e != 0 {
-		return e == unix.ENOENT || e == unix.EINTR // it has gone
+	for {
+		_, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SECCOMP_IOCTL_NOTIF_RECV, uintptr(unsafe.Pointer(&notif)))
+		if e != unix.EINTR {
+			return notif.id, e == 0
+		}
 	}
+}
+
+// answer answers it: struct seccomp_notif_resp. If that is refused, the call
+// ends when the listener is closed.
+func answer(fd int, id uint64) {
 	resp := struct {
 		id    uint64
 		val   int64
 		errno int32
 		flags uint32
-	}{id: notif.id, errno: -int32(notifErrno)}
-	_, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SECCOMP_IOCTL_NOTIF_SEND, uintptr(unsafe.Pointer(&resp)))
-	return e == 0 || e == unix.ENOENT
+	}{id: id, errno: -int32(notifErrno)}
+	for {
+		_, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SECCOMP_IOCTL_NOTIF_SEND, uintptr(unsafe.Pointer(&resp)))
+		if e != unix.EINTR {
+			return
+		}
+	}
 }

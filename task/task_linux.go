@@ -190,8 +190,20 @@ var NoNewPrivs = check.Probe[Flag]{Name: "no_new_privs", Source: "prctl(PR_GET_N
 // Number is a number.
 type Number struct{ N int64 }
 
+func showSeccompMode(n Number) string {
+	switch n.N {
+	case 0:
+		return "no filter"
+	case 1:
+		return "strict mode"
+	case 2:
+		return "filters are in force"
+	}
+	return formatNumber(n)
+}
+
 // SeccompMode is 0 (none), 1 (strict) or 2 (filter).
-var SeccompMode = check.Probe[Number]{Name: "seccomp", Source: "prctl(PR_GET_SECCOMP)", Text: formatNumber, Live: func(k *check.Kernel, _ string) (Number, error) {
+var SeccompMode = check.Probe[Number]{Name: "seccomp", Source: "prctl(PR_GET_SECCOMP)", Text: formatNumber, Show: showSeccompMode, Live: func(k *check.Kernel, _ string) (Number, error) {
 	if !k.Self() {
 		st, err := Status.Get(k.World(), "")
 		return Number{int64(st.Seccomp)}, err

@@ -1,7 +1,9 @@
 package gates
 
 import (
+	"errors"
 	"fmt"
+	"math"
 	"runtime"
 	"strconv"
 	"strings"
@@ -11,6 +13,7 @@ import (
 	"github.com/go-eperm/eperm/check"
 	"github.com/go-eperm/eperm/internal/sysnum"
 	"github.com/go-eperm/eperm/op"
+	"github.com/go-eperm/eperm/seccomp"
 	"github.com/go-eperm/eperm/task"
 	"golang.org/x/sys/unix"
 )
@@ -25,62 +28,66 @@ var filterDoc = check.Doc{
 }
 
 // Verdicts is what the filters of the calling thread say of a call, the key:
-// its name, its number and its six arguments. It is asked only where
-// Options.Probes allows it, in a thread that is thrown away.
-var Verdicts = check.Probe[Answer]{Name: "seccomp_verdict", Source: "the same call under USER_NOTIF, in a thread that is thrown away", Show: Answer.show, Live: func(k *check.Kernel, key string) (Answer, error) {
+// its name, its number, its six arguments, and a bit for each of these that is
+// not known. It is asked only where Options.Probes allows it, in a child process
+// that inherits the filters of this thread (seccomp.Ask).
+var Verdicts = check.Probe[seccomp.Answer]{Name: "seccomp_verdict", Source: "the same call under USER_NOTIF, in a forked child", Show: seccomp.Answer.String, About: aboutVerdict, Live: func(k *check.Kernel, key string) (seccomp.Answer, error) {
 	if !k.Self() {
-		return Answer{Why: "only the thread itself can be asked"}, nil
+		return seccomp.Answer{Why: "only the thread itself can be asked"}, nil
 	}
-	if why := crowded(k); why != "" {
-		return Answer{Why: why}, nil
+	questions, err := parseKey(key)
+	if err != nil {
+		return seccomp.Answer{}, fmt.Errorf("seccomp verdict of %q: %w", key, err)
 	}
+	answers, err := seccomp.AskMany(questions)
+	if err != nil {
+		return seccomp.Answer{}, fmt.Errorf("seccomp verdict: %w", err)
+	}
+	for _, a := range answers[1:] {
+		if a != answers[0] {
+			return seccomp.Answer{Why: "the answer depends on arguments that are not known"}, nil
+		}
+	}
+	return answers[0], nil
+}}
+
+func aboutVerdict(key string) string {
+	call, _, _ := strings.Cut(key, " ")
+	return "seccomp filters on " + call
+}
+
+// parseKey makes the questions of a key: where arguments are not known, several
+// values stand for them, and the answer has to be the same for all.
+func parseKey(key string) ([]seccomp.Question, error) {
 	f := strings.Fields(key)
 	if len(f) != 9 {
-		return Answer{}, fmt.Errorf("seccomp verdict: %q", key)
+		return nil, errors.New("name, number, arguments and a mask are wanted")
 	}
 	var n [8]uint64
 	for i := range n {
 		v, err := strconv.ParseUint(f[i+1], 0, 64)
 		if err != nil {
-			return Answer{}, fmt.Errorf("seccomp verdict: %w", err)
+			return nil, err
 		}
 		n[i] = v
 	}
-	return Ask(uintptr(n[0]), [6]uintptr{uintptr(n[1]), uintptr(n[2]), uintptr(n[3]), uintptr(n[4]), uintptr(n[5]), uintptr(n[6])}, unix.Errno(n[7])), nil
-}}
-
-func (a Answer) show() string {
-	switch a.Kind {
-	case Passes:
-		return "the filters let it through"
-	case Refuses:
-		return "a filter answers " + unix.ErrnoName(unix.Errno(a.Errno))
-	case Fakes:
-		return "a filter fakes success"
+	q := seccomp.Question{Nr: uintptr(n[0]), Args: [6]uint64(n[1:7])}
+	for i, a := range q.Args {
+		q.Args[i] = uint64(uintptr(a)) // -1 of 64 bits, where registers have 32
 	}
-	return a.Why
-}
-
-// crowded says why no thread may be started: where thread creation fails, the
-// Go runtime ends the program.
-func crowded(k *check.Kernel) string {
-	var lim unix.Rlimit
-	if err := unix.Prlimit(0, unix.RLIMIT_NPROC, nil, &lim); err != nil || lim.Cur < 4096 && unix.Getuid() != 0 {
-		return "RLIMIT_NPROC is low, and a probe needs a thread"
-	}
-	for _, dir := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/pids"} {
-		limit, err := k.ReadFile(dir + "/pids.max")
-		if err != nil {
-			continue
-		}
-		now, err := k.ReadFile(dir + "/pids.current")
-		most, err1 := strconv.Atoi(strings.TrimSpace(string(limit)))
-		have, err2 := strconv.Atoi(strings.TrimSpace(string(now)))
-		if err == nil && err1 == nil && err2 == nil && most-have < 16 {
-			return "the cgroup's pids.max is nearly reached, and a probe needs a thread"
+	questions := []seccomp.Question{q}
+	if mask := n[7]; mask != 0 {
+		for _, stand := range []uint64{1, 0x5a5a5a5a, math.MaxUint64} {
+			v := q
+			for i := range v.Args {
+				if mask>>i&1 != 0 {
+					v.Args[i] = uint64(uintptr(stand))
+				}
+			}
+			questions = append(questions, v)
 		}
 	}
-	return ""
+	return questions, nil
 }
 
 // Filter is the gate in front of every system call.
@@ -98,12 +105,6 @@ var Filter = check.Gate{Doc: &filterDoc, Run: func(p *check.Pass) check.Verdict 
 	if !recorded && !p.World.Options().Probes {
 		return p.UnknownFor("a filter is in force, and only Explainer.Probes lets it be asked")
 	}
-	if p.Seen == 0 { // a filter that kills must not be met by a call that was never made
-		return p.UnknownFor("a filter is in force; it is not asked about a call that was not made yet")
-	}
-	if p.Op.Has("step") {
-		return p.UnknownFor("a filter is in force; the calls of the child are not repeated")
-	}
 	refused, passed := 0, 0
 	var errno syscall.Errno
 	var key string
@@ -117,11 +118,19 @@ var Filter = check.Gate{Doc: &filterDoc, Run: func(p *check.Pass) check.Verdict 
 		switch {
 		case err != nil:
 			return p.Unknown()
-		case a.Kind == NotKnown:
+		case p.Seen != 0 && a.Excludes(p.Seen):
+			passed++
+		case a.Kind == seccomp.Unknown && p.Seen == 0 && a.Errno == syscall.ENOSYS:
+			passed++ // a call that is not there is no refusal
+		case a.Kind == seccomp.Unknown:
 			return p.UnknownFor("a filter is in force, and could not be asked: " + a.Why)
-		case a.Kind == Refuses && (p.Seen == syscall.Errno(a.Errno)):
+		case a.Kind == seccomp.Traps && p.Seen != 0:
+			return p.UnknownFor("a filter sends SIGSYS at this call, and a handler may have made the answer")
+		case a.Kind == seccomp.Kills || a.Kind == seccomp.Traps:
+			return p.UnknownFor("a seccomp filter ends the process with SIGSYS at this call")
+		case a.Kind == seccomp.Errno:
 			refused++
-			errno, key = syscall.Errno(a.Errno), k
+			errno, key = a.Errno, k
 		default:
 			passed++
 		}
@@ -135,7 +144,7 @@ var Filter = check.Gate{Doc: &filterDoc, Run: func(p *check.Pass) check.Verdict 
 		return p.UnknownFor("a filter refuses one of the calls that do this, and lets another through")
 	}
 	call, _, _ := strings.Cut(key, " ")
-	passes := check.AssumeIs(&Verdicts, key, Answer{Kind: Passes})
+	passes := check.AssumeIs(&Verdicts, key, seccomp.Answer{Kind: seccomp.Passed})
 	v := p.Deny(fmt.Sprintf("a seccomp filter of this thread answers %s to %s before the kernel looks at it", unix.ErrnoName(errno), call),
 		check.Change{Kind: check.AllowSyscall, Name: call, Risk: check.MediumRisk, Assume: []check.Assumption{passes}},
 	).With(errno)
@@ -145,10 +154,10 @@ var Filter = check.Gate{Doc: &filterDoc, Run: func(p *check.Pass) check.Verdict 
 	return v
 }}
 
-// verdictKey names a question: the call, its number, its arguments, the errno that was seen.
+// verdictKey names a question: the call, its number, its arguments, and which of them are not known.
 func verdictKey(p *check.Pass, call string, nr int) string {
 	o := *p.Op
 	o.Call = call
-	raw := op.RawArgs(o)
-	return fmt.Sprintf("%s %d %#x %#x %#x %#x %#x %#x %d", call, nr, raw[0], raw[1], raw[2], raw[3], raw[4], raw[5], int(p.Seen))
+	raw, known := op.RawArgs(o)
+	return fmt.Sprintf("%s %d %#x %#x %#x %#x %#x %#x %#x", call, nr, raw[0], raw[1], raw[2], raw[3], raw[4], raw[5], ^known&0x3f)
 }

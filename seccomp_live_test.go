@@ -1,0 +1,61 @@
+//go:build linux
+
+package eperm_test
+
+import (
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/go-eperm/eperm"
+	"github.com/go-eperm/eperm/check"
+	"github.com/go-eperm/eperm/kerneltest"
+	"github.com/go-eperm/eperm/op"
+)
+
+// Filters of the calling thread alone, and what depends on arguments, are told right.
+func TestSeccompProbed(t *testing.T) {
+	probing, dir := eperm.Explainer{Probes: true}, t.TempDir()
+	for _, c := range []struct {
+		name  string
+		rules []kerneltest.Rule
+		err   error
+		op    eperm.Operation
+		cause eperm.Cause
+		sure  eperm.Certainty
+		says  string
+	}{
+		{"this thread's filter", kerneltest.Refuse(unix.EPERM, unix.SYS_ACCT), unix.EPERM, op.Call("acct", 0), eperm.Seccomp, eperm.Confirmed, "answers EPERM to acct"},
+		{"another errno than the filter's", kerneltest.Refuse(unix.EACCES, unix.SYS_SETHOSTNAME), unix.EPERM, op.Sethostname(), eperm.MissingCapability, eperm.Confirmed, "CAP_SYS_ADMIN"},
+		{"known argument", []kerneltest.Rule{{Call: unix.SYS_SOCKET, Errno: unix.EPERM, If: &kerneltest.Arg{Index: 0, Value: unix.AF_VSOCK}}}, unix.EPERM, op.Socket(unix.AF_VSOCK, 1, 0), eperm.Seccomp, eperm.Confirmed, "socket"},
+		{"unknown argument", []kerneltest.Rule{{Call: unix.SYS_ACCT, Errno: unix.EPERM, If: &kerneltest.Arg{Index: 0, Value: 1}}}, unix.EPERM, op.Call("acct"), eperm.Seccomp, eperm.Possible, "arguments that are not known"},
+		{"traps", []kerneltest.Rule{{Call: unix.SYS_ACCT, Action: unix.SECCOMP_RET_TRAP}}, unix.EPERM, op.Call("acct", 0), eperm.Seccomp, eperm.Possible, "SIGSYS"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			kerneltest.Thread(t, kerneltest.Subject{Caps: kerneltest.Without(unix.CAP_SYS_ADMIN, unix.CAP_SYS_PACCT), NoNewPrivs: true, Filter: c.rules}, func() {
+				d := probing.Explain(c.err, c.op)
+				require.NotNil(t, d)
+				if c.sure == eperm.Possible && d.Cause == eperm.MissingCapability { // a filter that might have come first makes the next finding less sure
+					require.Equal(t, eperm.Likely, d.Certainty, "%+v", d)
+					return
+				}
+				require.Equal(t, c.cause, d.Cause, "%+v", d)
+				require.Equal(t, c.sure, d.Certainty, "%+v", d)
+				require.Contains(t, d.Summary, c.says)
+			})
+		})
+	}
+	for action, decision := range map[uint32]check.Decision{
+		unix.SECCOMP_RET_KILL_PROCESS: check.Unknown, unix.SECCOMP_RET_ERRNO | uint32(syscall.EPERM): check.Denies, unix.SECCOMP_RET_LOG: check.Allows,
+	} {
+		kerneltest.Thread(t, kerneltest.Subject{NoNewPrivs: true, Filter: []kerneltest.Rule{{Call: unix.SYS_UMASK, Action: action}, {Call: unix.SYS_MKDIRAT, Action: action}}}, func() {
+			f := probing.Preflight(op.Mkdir(dir + "/new"))
+			require.Equal(t, decision, f.Diagnosis.Findings[0].Verdict.Decision, "%#x: %+v", action, f.Diagnosis)
+			if decision == check.Denies {
+				require.Equal(t, check.Denies, f.Decision)
+			}
+		})
+	}
+}
