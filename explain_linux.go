@@ -277,8 +277,10 @@ func (e Explainer) without(d *Diagnosis, w *check.World) {
 
 // unexplained names what there is no sign of, but what could refuse all the same.
 func (e Explainer) unexplained(d *Diagnosis, w *check.World) {
+	told := map[string]bool{}
 	for _, f := range d.Findings {
-		if f.Verdict.Decision == check.Unknown && f.Verdict.Faint {
+		if f.Verdict.Decision == check.Unknown && f.Verdict.Faint && !told[sameStory(f)] {
+			told[sameStory(f)] = true
 			d.Notes = append(d.Notes, "Not looked into: "+f.Gate.Title()+"; "+f.Verdict.Reason+".")
 		}
 	}

@@ -80,8 +80,10 @@ func rank(d *Diagnosis, seen syscall.Errno) {
 		}
 		d.Summary = v.Reason
 		d.Notes = append(d.Notes, v.Notes...)
+		told := map[string]bool{}
 		for _, i := range open {
-			if f := d.Findings[i]; f.Verdict.Decision == check.Unknown {
+			if f := d.Findings[i]; f.Verdict.Decision == check.Unknown && !told[sameStory(f)] {
+				told[sameStory(f)] = true
 				d.Notes = append(d.Notes, "Not ruled out: "+f.Gate.Title()+", which comes first; "+f.Verdict.Reason+".")
 			}
 		}
@@ -94,13 +96,19 @@ func rank(d *Diagnosis, seen syscall.Errno) {
 			break
 		}
 		d.Summary = "nothing that could be read refuses this; what could not be judged is " + d.Findings[best].Gate.Title() + ": " + v.Reason
+		told := map[string]bool{sameStory(d.Findings[best]): true}
 		for _, i := range open {
-			if i != best {
-				d.Notes = append(d.Notes, "Also possible: "+d.Findings[i].Gate.Title()+"; "+d.Findings[i].Verdict.Reason+".")
+			if f := d.Findings[i]; !told[sameStory(f)] {
+				told[sameStory(f)] = true
+				d.Notes = append(d.Notes, "Also possible: "+f.Gate.Title()+"; "+f.Verdict.Reason+".")
 			}
 		}
 	}
 }
+
+// sameStory tells findings apart for the reader: the hooks of one security
+// module, unknown for the same reason, are one story.
+func sameStory(f Finding) string { return string(f.Gate.Doc.Cause) + ": " + f.Verdict.Reason }
 
 // suspect chooses among gates that could not be judged: of real refusals with a
 // visible errno, those by seccomp were EPERM, those by SELinux, Landlock and

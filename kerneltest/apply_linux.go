@@ -126,8 +126,8 @@ func (s Subject) becomeProcess() error {
 
 // apply makes the calling task the subject. The order is that in which each
 // step still has the privilege it takes: limits and directories, ids,
-// inheritable and ambient sets, bounding set, securebits, and then a filter
-// that may not use no_new_privs, before the capabilities go; no_new_privs and
+// inheritable and ambient sets, bounding set, securebits, and then filters
+// and Landlock that may not use no_new_privs, before the capabilities go; no_new_privs and
 // every other filter come last, since they could refuse the steps before.
 func (s Subject) apply(on scope) error {
 	for r, lim := range s.Rlimits {
@@ -137,6 +137,14 @@ func (s Subject) apply(on scope) error {
 	}
 	if err := s.enter(); err != nil {
 		return err
+	}
+	var sandbox *os.File
+	if s.Landlock != nil { // while its paths can still be opened
+		var err error
+		if sandbox, err = s.Landlock.ruleset(); err != nil {
+			return err
+		}
+		defer sandbox.Close()
 	}
 	old, err := readSets()
 	if err != nil {
@@ -158,14 +166,14 @@ func (s Subject) apply(on scope) error {
 	if err != nil {
 		return err
 	}
-	early := len(filters) > 0 && !s.NoNewPrivs && want.eff&(1<<unix.CAP_SYS_ADMIN) == 0
+	early := (len(filters) > 0 || sandbox != nil) && !s.NoNewPrivs && want.eff&(1<<unix.CAP_SYS_ADMIN) == 0
 	if early {
 		if now, err := readSets(); err != nil {
 			return err
 		} else if now.eff&(1<<unix.CAP_SYS_ADMIN) == 0 {
-			return errors.New("a seccomp filter takes CAP_SYS_ADMIN or NoNewPrivs: true")
+			return errors.New("a seccomp filter or Landlock takes CAP_SYS_ADMIN or NoNewPrivs: true")
 		}
-		if err := install(on, filters); err != nil {
+		if err := confine(on, sandbox, filters); err != nil {
 			return err
 		}
 	}
@@ -189,9 +197,17 @@ func (s Subject) apply(on scope) error {
 		}
 	}
 	if !early {
-		return install(on, filters)
+		return confine(on, sandbox, filters)
 	}
 	return nil
+}
+
+// confine puts Landlock in force, and then the filters, which could refuse it.
+func confine(on scope, sandbox *os.File, filters [][]unix.SockFilter) error {
+	if err := restrict(on, sandbox); err != nil {
+		return err
+	}
+	return install(on, filters)
 }
 
 // enter changes the root and the working directory.
@@ -262,7 +278,7 @@ func (s Subject) limitCaps(on scope, want sets) error {
 	if err != nil {
 		return err
 	}
-	if now.inh != want.inh || now.amb != want.amb || now.bound != want.bound || s.Securebits != 0 || len(s.Filter)+len(s.Program) > 0 {
+	if now.inh != want.inh || now.amb != want.amb || now.bound != want.bound || s.Securebits != 0 || len(s.Filter)+len(s.Program) > 0 || s.Landlock != nil {
 		// The uid change emptied the effective set; the permitted one stays.
 		if err := setCaps(on, now.perm, now.perm, now.inh|want.inh); err != nil {
 			return err

@@ -5,7 +5,7 @@
 // # Who is refused
 //
 // A [Subject] describes ids, capability sets, securebits, no_new_privs, limits,
-// seccomp filters, namespaces and directories. [Child] runs a function as the
+// seccomp filters, Landlock, namespaces and directories. [Child] runs a function as the
 // subject in a process of its own, [Value] also returns what it found out,
 // [Killed] is for what ends in a signal, and [Thread], about fifty times faster,
 // does what the kernel keeps per thread:
@@ -62,6 +62,6 @@
 // The environment variable EPERM_TEST_MUST lists the needs that the machine has
 // declared to meet, or "all": with EPERM_TEST_MUST=root,captrace a test that
 // would skip for one of these fails. The names: root, captrace, userns, ext4,
-// loop, cap-N, kernel-MAJOR.MINOR, program-NAME, and those that tests make with
-// [Needs].
+// loop, cap-N, kernel-MAJOR.MINOR, landlock-N, program-NAME, and those that
+// tests make with [Needs].
 package kerneltest

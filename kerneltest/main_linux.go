@@ -27,6 +27,9 @@ var (
 	child      *childProcess // set by Main in a re-executed binary; else nil
 )
 
+// InChild says whether this process is the test binary run again for a [Child].
+func InChild() bool { return child != nil }
+
 // Main runs the tests of the package and exits. A package that uses [Child] or
 // [ForeignProcess] needs it:
 //

@@ -27,6 +27,9 @@ type Need struct {
 // Name is the need's name in [Must] and in the skip message.
 func (n Need) Name() string { return n.name }
 
+// Missing says why the need is not met; it is empty if it is.
+func (n Need) Missing() string { return n.missing() }
+
 // Require skips the test unless the machine meets all needs, saying which one
 // is missing and why. The message of every skip contains "kerneltest: skipped,
 // needs NAME:", so that a run can count them; with the need's name in [Must]
@@ -150,6 +153,20 @@ func KernelAtLeast(major, minor int) Need {
 		}
 		if ma < major || ma == major && mi < minor {
 			return "this is Linux " + release
+		}
+		return ""
+	}}
+}
+
+// LandlockAtLeast needs this version of Landlock or a later one. Name: landlock-1.
+func LandlockAtLeast(version int) Need {
+	return Need{fmt.Sprintf("landlock-%d", version), func() string {
+		have, err := LandlockVersion()
+		if err != nil {
+			return err.Error()
+		}
+		if have < version {
+			return fmt.Sprintf("this kernel has version %d of Landlock", have)
 		}
 		return ""
 	}}

@@ -39,6 +39,7 @@ type Subject struct {
 	Rlimits                        map[int]unix.Rlimit
 	Filter                         []Rule            // one seccomp filter; what no rule names is allowed
 	Program                        []unix.SockFilter // a second seccomp filter, as it is; installed before Filter
+	Landlock                       *Landlock         // one ruleset; nil is none
 
 	// Cloneflags are the namespaces (CLONE_NEW*) that the child begins in.
 	Cloneflags uintptr

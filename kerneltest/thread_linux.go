@@ -12,8 +12,8 @@ import (
 // Thread runs f on an operating-system thread of its own that is the subject
 // and that ends with f. It is about a hundred times faster than [Child] and f sees the
 // variables of the test, but a subject may only differ in what the kernel
-// keeps per thread: capability sets, Securebits, NoNewPrivs, Filter and
-// Program. Goroutines that f starts are not the subject; a process that
+// keeps per thread: capability sets, Securebits, NoNewPrivs, Filter, Program
+// and Landlock. Goroutines that f starts are not the subject; a process that
 // f starts is.
 //
 // t.FailNow, t.SkipNow, require and panics in f come back to the caller.
