@@ -59,3 +59,20 @@ func TestSeccompProbed(t *testing.T) {
 		})
 	}
 }
+
+// The filters of another process are read, and run, by who may.
+func TestSeccompOfAnother(t *testing.T) {
+	kerneltest.Require(t, kerneltest.Root)
+	pid := kerneltest.Process(t, kerneltest.Subject{NoNewPrivs: true, Filter: kerneltest.Refuse(unix.EPERM, unix.SYS_ACCT)})
+	other := eperm.Explainer{PID: pid, Probes: true}
+	d := other.Explain(unix.EPERM, op.Call("acct", 0))
+	require.Equal(t, eperm.Seccomp, d.Cause, "%+v", d)
+	require.Equal(t, eperm.Confirmed, d.Certainty, "%+v", d)
+
+	f := other.Preflight(op.Sethostname())
+	require.Equal(t, check.Allows, f.Diagnosis.Findings[0].Verdict.Decision, "%+v", f.Diagnosis)
+
+	other.Probes = false
+	d = other.Explain(unix.EPERM, op.Call("acct", 0))
+	require.Equal(t, eperm.Possible, d.Certainty, "%+v", d)
+}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/go-eperm/eperm/check"
 	"github.com/go-eperm/eperm/inode"
+	"github.com/go-eperm/eperm/mount"
 	"golang.org/x/sys/unix"
 )
 
@@ -59,7 +60,7 @@ func flag(p *check.Pass, of check.Role, bit uint64, letter, word string) check.V
 			v = v.Note("Somebody set this on purpose more often than not on a file like this: find out who and why before clearing it.")
 		}
 		return v
-	case f.Mask&bit == 0 && !never(f):
+	case f.Mask&bit == 0 && !never(f) && !without(p, name):
 		return p.UnknownFor("this file system does not report the attribute (statx)")
 	}
 	return p.Allow()
@@ -69,6 +70,18 @@ func flag(p *check.Pass, of check.Role, bit uint64, letter, word string) check.V
 func never(f inode.File) bool {
 	return f.Type() == unix.S_IFLNK || strings.HasPrefix(f.Dev, "0:") && f.Mask == 0
 }
+
+// without says whether the file system keeps no attributes: the kernel's own,
+// which have no fileattr_set (procfs marks some of its directories itself).
+func without(p *check.Pass, name string) bool {
+	fs, ok := mount.Statfs.Read(p, name)
+	return ok && kernfs[fs.Magic]
+}
+
+// kernfs are the magic numbers of sysfs, cgroup, cgroup2, debugfs, tracefs,
+// securityfs, configfs, devpts, mqueue, bpf, pipefs, sockfs (include/uapi/linux/magic.h).
+var kernfs = map[uint64]bool{0x62656572: true, 0x27e0eb: true, 0x63677270: true, 0x64626720: true, 0x74726163: true, 0x73636673: true,
+	0x62656570: true, 0x1cd1: true, 0x19800202: true, 0xcafe4a11: true, 0x50495045: true, 0x534f434b: true}
 
 // guarded says whether a file is of the kind that people protect by attribute.
 func guarded(name string) bool {

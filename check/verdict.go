@@ -122,6 +122,7 @@ const (
 	SetSysctl         ChangeKind = "set-sysctl"          // Name, Value
 	AllowSyscall      ChangeKind = "allow-syscall"       // Name is the system call
 	AllowByCapability ChangeKind = "allow-by-capability" // Cap makes the runtime's default profile allow the system call Name
+	UpdateRuntime     ChangeKind = "update-runtime"      // the runtime's profile is older than the system call Name
 	AddPolicyRule     ChangeKind = "add-policy-rule"     // Name is the module, Value the rule
 	ChangeOwner       ChangeKind = "change-owner"        // Path; Value is uid or uid:gid
 	ChangeMode        ChangeKind = "change-mode"         // Path; Value is a chmod argument

@@ -24,6 +24,9 @@ var bad = map[string]struct {
 		kerneltest.Child(t, kerneltest.Subject{}, func(c *kerneltest.C) { c.Errorf("no %d", 42) })
 		t.Log("goes on")
 	}, `(?s)bad_linux_test.go:\d+: no 42.*goes on`},
+	"helper": {func(t *testing.T) { // the test's own line is where the parent says
+		kerneltest.Child(t, kerneltest.Subject{}, func(c *kerneltest.C) { c.Helper(); c.Error("no 45") })
+	}, `(?m)bad_linux_test.go:\d+: in the child:\n\s+no 45$`},
 	"fatal": {func(t *testing.T) {
 		defer t.Log("deferred")
 		kerneltest.Child(t, kerneltest.Subject{}, func(c *kerneltest.C) { c.Fatal("no", 43) })

@@ -40,7 +40,8 @@ func newC(t testing.TB, w *wire) *C {
 	return &C{TB: t, wire: w, helpers: map[string]bool{}, ctx: ctx, cancel: cancel}
 }
 
-// where is the line of the test that called, as testing's logs show it.
+// where is the line of the test that called, as testing's logs show it; empty
+// where there is none.
 func (c *C) where() string {
 	var pcs [32]uintptr
 	frames := runtime.CallersFrames(pcs[:runtime.Callers(3, pcs[:])])
@@ -49,8 +50,11 @@ func (c *C) where() string {
 		c.mu.Lock()
 		helper := c.helpers[f.Function]
 		c.mu.Unlock()
-		own := strings.HasPrefix(f.Function, "github.com/go-eperm/eperm/kerneltest.(*C).")
-		if !helper && !own || !more {
+		own := strings.HasPrefix(f.Function, "github.com/go-eperm/eperm/kerneltest.")
+		switch {
+		case strings.HasPrefix(f.Function, "runtime.") || !more: // helpers all the way: the parent's line says where
+			return ""
+		case !helper && !own:
 			return fmt.Sprintf("%s:%d: ", filepath.Base(f.File), f.Line)
 		}
 	}

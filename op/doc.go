@@ -24,6 +24,7 @@
 //	option, arg1 …     prctl
 //	nstype, uidmap, gidmap, setgroups   namespaces
 //	effective, permitted, inheritable   capset
-//	progtype, action
+//	progtype, action, clock
+//	key, id            System V objects
 //	step               the step of starting a program
 package op

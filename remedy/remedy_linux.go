@@ -29,6 +29,8 @@ func Render(w *check.World, op *check.Operation, c check.Change, then string) []
 		r.seccomp()
 	case check.AllowByCapability:
 		r.byCapability()
+	case check.UpdateRuntime:
+		r.updateRuntime()
 	case check.ChangeMode:
 		r.add(check.Remedy{For: "host", Title: "let it in by the mode: chmod " + c.Value, Commands: [][]string{{"chmod", c.Value, "--", c.Path}}, Verify: [][]string{{"stat", "-c", "%A %U:%G", "--", c.Path}}})
 	case check.AddACL:

@@ -50,3 +50,16 @@ func (r *renderer) byCapability() {
 		last.Risk = risk
 	}
 }
+
+// updateRuntime is for profiles that are older than the system call.
+func (r *renderer) updateRuntime() {
+	p := r.here()
+	if !p.container() && p.Kind != "systemd" {
+		return
+	}
+	what := map[string]string{"systemd": "systemd and libseccomp", "kubernetes": "the node's container runtime (containerd, CRI-O) and libseccomp"}[p.Kind]
+	if what == "" {
+		what = p.Kind + ", its runtime and libseccomp"
+	}
+	r.add(check.Remedy{For: p.Kind, Title: "update " + what + " on the host: newer ones know " + r.change.Name, Verify: [][]string{{"grep", "Seccomp", "/proc/self/status"}}})
+}

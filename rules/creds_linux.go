@@ -45,10 +45,12 @@ var credRules = []check.Rule{
 			seccomp.Filter,
 			known("option"),
 			check.When(arg("option", unix.PR_CAPBSET_DROP), need(userns.Own(), capability.CAP_SETPCAP)...),
-			check.When(arg("option", unix.PR_SET_SECUREBITS), need(userns.Own(), capability.CAP_SETPCAP)...),
+			securebits.If(arg("option", unix.PR_SET_SECUREBITS, unix.PR_SET_KEEPCAPS)),
 			ambientRaise.If(arg("option", unix.PR_CAP_AMBIENT)),
 			check.When(arg("option", unix.PR_SET_MM), need(userns.Initial(), capability.CAP_SYS_RESOURCE)...),
 			seccompNNP.If(arg("option", unix.PR_SET_SECCOMP)),
+			check.When(arg("option", unix.PR_SET_IO_FLUSHER, unix.PR_GET_IO_FLUSHER), need(userns.Initial(), capability.CAP_SYS_RESOURCE)...),
+			latched.If(arg("option", unix.PR_SET_MDWE, unix.PR_SET_SPECULATION_CTRL)),
 		),
 	},
 	{
@@ -210,6 +212,59 @@ var ambientRaise = check.Gate{Doc: &ambientDoc, Run: func(p *check.Pass) check.V
 	return p.Allow()
 }}
 
+var securebitsDoc = check.Doc{
+	ID: "creds.securebits", Title: "secure bits not locked, and",
+	Text:   "Secure bits whose lock is set cannot change any more, nor can their lock; changing any takes CAP_SETPCAP in the own user namespace (PR_SET_KEEPCAPS only that its bit is not locked).",
+	Kernel: "security/commoncap.c:cap_task_prctl",
+	Man:    "capabilities(7)",
+	Cause:  check.State,
+	Errnos: []syscall.Errno{syscall.EPERM},
+}
+
+const (
+	securebitLocks   = 0xaa // every second bit locks the one before
+	keepCapsLocked   = 1 << 5
+	cannotBeUnlocked = "the lock stays for the life of the process and its children: start it from one that does not lock"
+)
+
+var securebits = check.Gate{Doc: &securebitsDoc, Param: "CAP_SETPCAP", Run: func(p *check.Pass) check.Verdict {
+	bits, ok := task.Securebits.Read(p, "")
+	if !ok {
+		return p.Unknown()
+	}
+	change := check.Change{Kind: check.ChangeCode, Text: cannotBeUnlocked}
+	if p.Op.Int("option") == unix.PR_SET_KEEPCAPS {
+		if bits.N&keepCapsLocked != 0 {
+			return p.Deny("SECBIT_KEEP_CAPS_LOCKED is set", change)
+		}
+		return p.Allow()
+	}
+	locked := (bits.N & securebitLocks) >> 1
+	switch {
+	case p.Op.Has("arg1") && (locked&(bits.N^p.Op.Int("arg1")) != 0 || bits.N&securebitLocks&^p.Op.Int("arg1") != 0):
+		return p.Deny(fmt.Sprintf("secure bits are locked (they are %#x)", bits.N), change)
+	case !p.Op.Has("arg1") && locked != 0:
+		return p.UnknownFor("some secure bits are locked, and which were asked for is not known")
+	}
+	return capability.Verdict(p, userns.Own(), "", capability.CAP_SETPCAP).As(check.MissingCapability)
+}}
+
+var latchedDoc = check.Doc{
+	ID: "prctl.latch", Title: "not set for good",
+	Text:   "Some properties of a process can be set and not taken back: memory-deny-write-execute (PR_SET_MDWE), a speculation control that was disabled by force.",
+	Kernel: "kernel/sys.c:prctl_set_mdwe; arch/x86/kernel/cpu/bugs.c:ssb_prctl_set",
+	Man:    "prctl(2)",
+	Cause:  check.State,
+	Errnos: []syscall.Errno{syscall.EPERM},
+}
+
+var latched = check.Gate{Doc: &latchedDoc, Run: func(p *check.Pass) check.Verdict {
+	if p.Seen == 0 {
+		return p.UnknownFor("whether it was set for good before is not known")
+	}
+	return p.Deny("it was set for good before: this can be set, and not taken back", check.Change{Kind: check.ChangeCode, Text: "start the process again without it"})
+}}
+
 var seccompNNPDoc = check.Doc{
 	ID: "seccomp.install", Title: "no_new_privs, or",
 	Text:   "Installing a seccomp filter takes no_new_privs, or CAP_SYS_ADMIN in the own user namespace.",
@@ -219,22 +274,7 @@ var seccompNNPDoc = check.Doc{
 	Errnos: []syscall.Errno{syscall.EACCES},
 }
 
-var seccompNNP = check.Gate{Doc: &seccompNNPDoc, Param: "CAP_SYS_ADMIN", Run: func(p *check.Pass) check.Verdict {
-	nnp, ok := task.NoNewPrivs.Read(p, "")
-	switch {
-	case !ok:
-		return p.Unknown()
-	case nnp.Set:
-		return p.AllowFor("no_new_privs is set")
-	}
-	v := capability.Verdict(p, userns.Own(), "no_new_privs is not set", capability.CAP_SYS_ADMIN)
-	if v.Decision == check.Denies {
-		v.Cause, v.Notes = check.NoNewPrivs, nil
-		v.Changes = append([]check.Change{{Kind: check.ChangeCode, Risk: check.LowRisk, Text: "call prctl(PR_SET_NO_NEW_PRIVS, 1) before installing the filter",
-			Assume: []check.Assumption{check.AssumeIs(&task.NoNewPrivs, "", task.Flag{Set: true})}}}, v.Changes...)
-	}
-	return v
-}}
+var seccompNNP = check.Gate{Doc: &seccompNNPDoc, Param: "CAP_SYS_ADMIN", Run: nnpOrAdmin("installing the filter")}
 
 var capsetDoc = check.Doc{
 	ID: "creds.capset", Title: "capset only takes away",

@@ -24,6 +24,7 @@ var fileRules = []check.Rule{
 			mount.ReadOnly(check.Parent),
 			lsm.Hooks(lsm.Path, "path_unlink"),
 			mayDelete(check.Parent, check.Target),
+			noRemove,
 			lsm.Hooks(lsm.File, "inode_unlink"),
 		),
 	},
@@ -62,6 +63,7 @@ var fileRules = []check.Rule{
 			lsm.Hooks(lsm.Path, "path_rename"),
 			mayDelete(check.Parent, check.Target),
 			mayDelete(check.NewParent, check.NewTarget),
+			noRemove,
 			moveDir,
 			lsm.Hooks(lsm.File, "inode_rename"),
 		),
@@ -139,6 +141,7 @@ var fileRules = []check.Rule{
 			mayWrite(check.Target),
 			attr.AppendOnly(check.Target),
 			lsm.Hooks(lsm.Path, "path_truncate"),
+			sealed,
 			verity.Answers(syscall.EPERM),
 		),
 	},
@@ -161,6 +164,7 @@ var fileRules = []check.Rule{
 				return f&unix.O_ACCMODE != unix.O_RDONLY && f&unix.O_APPEND == 0 || f&unix.O_TRUNC != 0
 			}),
 			dac.Owner(check.Target).If(flagged(unix.O_NOATIME)),
+			sealed.If(flagged(unix.O_TRUNC)),
 			verity.If(opensForWriting),
 			lsm.Hooks(lsm.File, "file_open"),
 		),
@@ -230,6 +234,10 @@ var fileRules = []check.Rule{
 	{
 		Name: "getdents", Calls: []string{"getdents64", "getdents"}, Doc: "list a directory",
 		Gates: check.Gates(seccomp.Filter, lsm.Hooks(lsm.File, "file_permission")),
+	},
+	{
+		Name: "watch", Calls: []string{"inotify_add_watch"}, Doc: "watch a file or directory",
+		Gates: check.Gates(seccomp.Filter, way(check.Target), dac.Read(check.Target), lsm.Hooks(lsm.File, "path_notify")), // fs/notify/inotify/inotify_user.c:inotify_find_inode
 	},
 }
 

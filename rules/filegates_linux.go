@@ -23,6 +23,8 @@ const (
 	fsIocFssetxattr = 0x401c5820 // FS_IOC_FSSETXATTR
 	procMagic       = 0x9fa0     // PROC_SUPER_MAGIC
 	sysfsMagic      = 0x62656572
+	cgroup2Magic    = 0x63677270
+	cgroupMagic     = 0x27e0eb
 )
 
 var noCreateDoc = check.Doc{
@@ -63,6 +65,30 @@ var noCreate = check.Gate{Doc: &noCreateDoc, Role: check.Parent, Run: func(p *ch
 	}
 	return p.Allow()
 }}
+
+var noRemoveDoc = check.Doc{
+	ID: "file.no-remove", Title: "file system removes and renames",
+	Text:   "A file system without the operation (procfs, sysfs, cgroup's control files) refuses to remove or rename its objects, root included.",
+	Kernel: "fs/namei.c:vfs_unlink, vfs_rmdir, vfs_rename (!dir->i_op); fs/kernfs/dir.c:kernfs_iop_rmdir, kernfs_iop_rename",
+	Man:    "unlink(2)",
+	Cause:  check.Filesystem,
+	Errnos: []syscall.Errno{syscall.EPERM},
+}
+
+var noRemove = onFile(&noRemoveDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
+	if !strings.HasPrefix(f.Dev, "0:") {
+		return p.Allow()
+	}
+	fs, ok := mount.Statfs.Read(p, name)
+	switch {
+	case !ok:
+		return p.Unknown()
+	case fs.Magic == sysfsMagic, fs.Magic == procMagic, !f.IsDir() && (fs.Magic == cgroup2Magic || fs.Magic == cgroupMagic):
+		return p.Deny(check.Printable(name)+" is made by the kernel: its file system does not remove or rename it",
+			check.Change{Kind: check.ChangeCode, Text: "leave it to the kernel; a cgroup goes as a whole, by rmdir of its directory"})
+	}
+	return p.Allow()
+})
 
 var mknodDirDoc = check.Doc{
 	ID: "file.mknod-type", Title: "mknod makes no directories",
@@ -262,13 +288,23 @@ var sealed = check.Gate{Doc: &sealedDoc, Role: check.Target, Run: func(p *check.
 		return p.Allow()
 	}
 	seals, err := attr.Seals.ReadErr(p, name)
-	switch {
-	case err != nil:
+	if err != nil {
 		return p.Unknown()
-	case seals.N&(unix.F_SEAL_WRITE|unix.F_SEAL_FUTURE_WRITE) != 0 && !p.Op.Is("ftruncate"),
-		seals.N&(unix.F_SEAL_SHRINK|unix.F_SEAL_GROW) != 0:
-		return p.Deny(fmt.Sprintf("the memfd is sealed (F_GET_SEALS = %#x), and seals cannot be taken away", seals.N),
+	}
+	deny := func(what string) check.Verdict {
+		return p.Deny(fmt.Sprintf("the memfd is sealed against %s (F_GET_SEALS = %#x), and seals cannot be taken away", what, seals.N),
 			check.Change{Kind: check.ChangeCode, Text: "write before sealing, or make a new memfd"})
+	}
+	resizes := p.Op.Is("ftruncate", "truncate", "open", "openat", "openat2")
+	switch sizeSeals := seals.N & (unix.F_SEAL_SHRINK | unix.F_SEAL_GROW); {
+	case seals.N&(unix.F_SEAL_WRITE|unix.F_SEAL_FUTURE_WRITE) != 0 && !resizes:
+		return deny("writing")
+	case sizeSeals != 0 && resizes && p.Seen != 0:
+		return deny("a change of its size")
+	case sizeSeals&unix.F_SEAL_GROW != 0 && !resizes && p.Seen != 0:
+		return deny("growing")
+	case sizeSeals != 0:
+		return p.UnknownFor("the memfd is sealed against changes of its size, and the new size is not known")
 	}
 	return p.Allow()
 }}

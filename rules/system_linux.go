@@ -75,7 +75,7 @@ var systemRules = []check.Rule{
 	},
 	{
 		Name: "acct", Calls: []string{"acct"}, Doc: "switch process accounting",
-		Gates: check.Gates(seccomp.Filter, need(userns.Initial(), capability.CAP_SYS_PACCT), way(check.Target), dac.Write(check.Target).If(hasPath)), // kernel/acct.c:acct
+		Gates: check.Gates(seccomp.Filter, need(userns.Initial(), capability.CAP_SYS_PACCT), way(check.Target), dac.Write(check.Target).If(hasPath), acctFile.If(hasPath)), // kernel/acct.c:acct
 	},
 	{
 		Name: "ioports", Calls: []string{"iopl", "ioperm"}, Doc: "reach I/O ports",
@@ -472,3 +472,15 @@ var sysctlHandler = check.Gate{Doc: &handlerDoc, Role: check.Target, Run: func(p
 	}
 	return p.Allow()
 }}
+
+var acctDoc = check.Doc{
+	ID: "acct.regular", Title: "accounting file is a regular file", Text: "Accounting goes to a regular file.", Kernel: "kernel/acct.c:acct_on", Man: "acct(2)",
+	Cause: check.State, Errnos: []syscall.Errno{syscall.EACCES},
+}
+
+var acctFile = onFile(&acctDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
+	if !f.IsRegular() {
+		return p.Deny(check.Printable(name)+" is a "+f.Kind()+", and accounting goes to a regular file", check.Change{Kind: check.ChangeCode, Text: "name a regular file"})
+	}
+	return p.Allow()
+})

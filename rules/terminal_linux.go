@@ -9,7 +9,6 @@ import (
 	"github.com/go-eperm/eperm/lsm"
 	seccomp "github.com/go-eperm/eperm/seccomp/gates"
 	"github.com/go-eperm/eperm/task"
-	"github.com/go-eperm/eperm/userns"
 	"golang.org/x/sys/unix"
 )
 
@@ -23,13 +22,14 @@ var terminalRules = []check.Rule{
 		Gates: check.Gates(seccomp.Filter, foreground), // drivers/tty/tty_jobctrl.c:tiocspgrp
 	},
 	{
-		Name: "tiocsti", Calls: []string{"ioctl"}, Doc: "fake input on a terminal", When: arg("request", unix.TIOCSTI),
-		Gates: check.Gates(seccomp.Filter, needWith(syscall.EPERM, userns.Initial(), capability.CAP_SYS_ADMIN)), // drivers/tty/tty_io.c:tiocsti
-	},
-	{
-		Name: "ioctl", Calls: []string{"ioctl"}, Doc: "control a device or file", When: not(arg("request", unix.TIOCSCTTY, unix.TIOCSPGRP, unix.TIOCSTI, unix.FS_IOC_SETFLAGS, fsIocSetflags32, fsIocFssetxattr)),
+		Name: "ioctl", Calls: []string{"ioctl"}, Doc: "control a device or file", When: not(judged),
 		Gates: check.Gates(seccomp.Filter, lsm.Hooks(lsm.File, "file_ioctl"), unknownRequest),
 	},
+}
+
+// judged is the requests that have a rule of their own.
+func judged(o *check.Operation) bool {
+	return tabled(o) || arg("request", unix.TIOCSCTTY, unix.TIOCSPGRP, unix.FS_IOC_SETFLAGS, fsIocSetflags32, fsIocFssetxattr)(o)
 }
 
 var cttyDoc = check.Doc{

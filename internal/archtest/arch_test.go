@@ -36,7 +36,7 @@ var layers = [][]string{
 // allowed are imports within a layer.
 var allowed = map[string][]string{
 	"userns": {"inode"},
-	"attr":   {}, "mount": {},
+	"attr":   {"mount"},
 }
 
 // outside are the packages that the library may import from other modules.

@@ -29,17 +29,20 @@ var filterDoc = check.Doc{
 
 // Verdicts is what the filters of the calling thread say of a call, the key:
 // its name, its number, its six arguments, and a bit for each of these that is
-// not known. It is asked only where Options.Probes allows it, in a child process
-// that inherits the filters of this thread (seccomp.Ask).
-var Verdicts = check.Probe[seccomp.Answer]{Name: "seccomp_verdict", Source: "the same call under USER_NOTIF, in a forked child", Show: seccomp.Answer.String, About: aboutVerdict, Live: func(k *check.Kernel, key string) (seccomp.Answer, error) {
-	if !k.Self() {
-		return seccomp.Answer{Why: "only the thread itself can be asked"}, nil
-	}
+// not known. It is asked only where Options.Probes allows it: of this thread in
+// a child process that inherits its filters (seccomp.AskMany), of another task
+// by reading and running them (seccomp.FiltersOf), which stops it for some
+// microseconds.
+var Verdicts = check.Probe[seccomp.Answer]{Name: "seccomp_verdict", Source: "the same call under USER_NOTIF in a forked child, or PTRACE_SECCOMP_GET_FILTER", Show: seccomp.Answer.String, About: aboutVerdict, Live: func(k *check.Kernel, key string) (seccomp.Answer, error) {
 	questions, err := parseKey(key)
 	if err != nil {
 		return seccomp.Answer{}, fmt.Errorf("seccomp verdict of %q: %w", key, err)
 	}
-	answers, err := seccomp.AskMany(questions)
+	ask := seccomp.AskMany
+	if !k.Self() {
+		ask = func(q []seccomp.Question) ([]seccomp.Answer, error) { return evaluate(k.Task(), q) }
+	}
+	answers, err := ask(questions)
 	if err != nil {
 		return seccomp.Answer{}, fmt.Errorf("seccomp verdict: %w", err)
 	}
@@ -50,6 +53,23 @@ var Verdicts = check.Probe[seccomp.Answer]{Name: "seccomp_verdict", Source: "the
 	}
 	return answers[0], nil
 }}
+
+// evaluate runs the filters of another task, which takes CAP_SYS_ADMIN to read.
+func evaluate(t check.Task, questions []seccomp.Question) ([]seccomp.Answer, error) {
+	programs, err := seccomp.FiltersOf(t.TID)
+	if err != nil {
+		return nil, err
+	}
+	arch, ok := seccomp.AuditArch(runtime.GOARCH)
+	if !ok {
+		return nil, fmt.Errorf("%s: %w", runtime.GOARCH, check.ErrUnsupported)
+	}
+	answers := make([]seccomp.Answer, len(questions))
+	for i, q := range questions {
+		answers[i] = seccomp.Evaluate(programs, seccomp.Data{Nr: int32(q.Nr), Arch: arch, Args: q.Args}).Answer()
+	}
+	return answers, nil
+}
 
 func aboutVerdict(key string) string {
 	call, _, _ := strings.Cut(key, " ")
@@ -117,7 +137,7 @@ var Filter = check.Gate{Doc: &filterDoc, Run: func(p *check.Pass) check.Verdict 
 		a, err := Verdicts.ReadErr(p, k)
 		switch {
 		case err != nil:
-			return p.Unknown()
+			return p.UnknownFor("a filter is in force, and could not be asked: " + err.Error())
 		case p.Seen != 0 && a.Excludes(p.Seen):
 			passed++
 		case a.Kind == seccomp.Unknown && p.Seen == 0 && a.Errno == syscall.ENOSYS:
@@ -151,8 +171,28 @@ var Filter = check.Gate{Doc: &filterDoc, Run: func(p *check.Pass) check.Verdict 
 	if c := Coupled(call); c != check.NoCap { // the default profile opens the call with the capability that it needs anyway
 		v.Changes = append([]check.Change{{Kind: check.AllowByCapability, Name: call, Cap: c, Assume: append(capability.Granted(c), passes)}}, v.Changes...)
 	}
+	if note := youngCall(call, errno); note != "" {
+		v.Notes = append(v.Notes, note)
+		v.Changes = append([]check.Change{{Kind: check.UpdateRuntime, Name: call, Risk: check.LowRisk, Assume: []check.Assumption{passes}}}, v.Changes...)
+	}
 	return v
 }}
+
+// youngCall tells a filter that is older than the system call that it refuses,
+// for which no privilege is the fix.
+func youngCall(call string, errno syscall.Errno) string {
+	major, minor, ok := sysnum.Since(call)
+	young := ok && (major > 4 || major == 4 && minor >= 11) || call == "clock_adjtime" // statx was the first that profiles missed
+	switch {
+	case errno == syscall.ENOSYS && ok:
+		return fmt.Sprintf("%s came with Linux %d.%d: if this kernel is not older, it has the call, and the filter hides it so that programs fall back. A program that does not fall back needs a newer runtime profile or libseccomp, no privilege.", call, major, minor)
+	case errno == syscall.ENOSYS:
+		return fmt.Sprintf("Every kernel has %s: the ENOSYS is the filter's.", call)
+	case errno == syscall.EPERM && young:
+		return fmt.Sprintf("%s is a young system call, and C libraries fall back to an older one only on ENOSYS. A profile that answers EPERM to it is older than the call: a newer container runtime and libseccomp are the fix, no privilege.", call)
+	}
+	return ""
+}
 
 // verdictKey names a question: the call, its number, its arguments, and which of them are not known.
 func verdictKey(p *check.Pass, call string, nr int) string {

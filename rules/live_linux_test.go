@@ -1,6 +1,4 @@
-//go:build linux
-
-package eperm_test
+package rules_test
 
 import (
 	"errors"
@@ -8,7 +6,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"testing"
 
@@ -24,20 +21,22 @@ import (
 // A live case provokes one refusal in a subject, diagnoses it there, takes the
 // cause away and repeats the call.
 type live struct {
-	name    string
-	subject kerneltest.Subject
-	setup   func(t *testing.T, dir string)                // with the privilege of the tests, before
-	try     func(dir string) error                        // in the subject
-	op      func(dir string) eperm.Operation              // nil: the error alone has to be enough
-	errno   syscall.Errno                                 // that the kernel answers
-	cause   eperm.Cause                                   //
-	cap     capability.Cap                                // None where no capability is named
-	sure    eperm.Certainty                               // "" is Confirmed
-	says    string                                        // part of the full text
-	flip    func(t *testing.T, dir string)                // takes the cause away …
-	freed   func(s kerneltest.Subject) kerneltest.Subject // … or makes another subject
-	then    error                                         // what the call answers then; nil is success
-	explain eperm.Explainer
+	ids      string // of the clauses that it proves, in testdata/clauses.tsv
+	name     string
+	subject  kerneltest.Subject
+	setup    func(t *testing.T, dir string)                // with the privilege of the tests, before
+	try      func(dir string) error                        // in the subject
+	op       func(dir string) eperm.Operation              // nil: the error alone has to be enough
+	errno    syscall.Errno                                 // that the kernel answers
+	cause    eperm.Cause                                   //
+	cap      capability.Cap                                // None where no capability is named
+	sure     eperm.Certainty                               // "" is Confirmed
+	says     string                                        // part of the full text
+	flip     func(t *testing.T, dir string)                // takes the cause away …
+	freed    func(s kerneltest.Subject) kerneltest.Subject // … or makes another subject
+	then     error                                         // what the call answers then; nil is success
+	explain  eperm.Explainer
+	untraced bool // the kernel compares sets, it asks for no capability
 }
 
 // seen is what the subject found.
@@ -46,7 +45,7 @@ type seen struct {
 	Cause, Capability, Certainty, Text, JSON string
 }
 
-func (l live) run(t *testing.T) {
+func (l live) run(t *testing.T, n *tally) {
 	kerneltest.Require(t, kerneltest.Root)
 	dir := kerneltest.Once(t, func() string {
 		dir, err := os.MkdirTemp("", "eperm-live")
@@ -88,15 +87,18 @@ func (l live) run(t *testing.T) {
 	if sure == "" {
 		sure = eperm.Confirmed
 	}
-	if testing.Verbose() {
+	if *showTexts {
 		t.Log("\n" + got.Text)
+	}
+	if got.Certainty == string(eperm.Confirmed) && (got.Cause != string(l.cause) || got.Capability != l.cap.String()) {
+		n.wrong++
 	}
 	require.Equal(t, string(l.cause), got.Cause, got.Text)
 	require.Equal(t, l.cap.String(), got.Capability, got.Text)
 	require.Equal(t, sure.String(), got.Certainty, got.Text)
 	require.Contains(t, got.Text, l.says)
 
-	if l.cap != capability.None && l.cause != eperm.FileMode && l.cause != eperm.FileCapability {
+	if l.cap != capability.None && !l.untraced && l.cause != eperm.FileMode && l.cause != eperm.FileCapability {
 		t.Run("as the kernel says", func(t *testing.T) { l.traced(t, dir) })
 	}
 	s := l.subject
@@ -106,15 +108,16 @@ func (l live) run(t *testing.T) {
 	if l.freed != nil {
 		s = l.freed(s)
 	}
+	defer func() { n.passed(t, l.ids, got.Certainty) }()
 	if l.flip == nil && l.freed == nil {
 		return
 	}
-	got = attempt(s)
+	again := attempt(s)
 	want := syscall.Errno(0)
 	if l.then != nil {
 		require.True(t, errors.As(l.then, &want))
 	}
-	require.Equal(t, want, syscall.Errno(got.Errno), "after the cause was taken away: %s", got.Text)
+	require.Equal(t, want, syscall.Errno(again.Errno), "after the cause was taken away: %s", again.Text)
 }
 
 // traced compares the capability with the checks that the kernel reports.
@@ -211,7 +214,7 @@ func always(o eperm.Operation) func(string) eperm.Operation {
 	return func(string) eperm.Operation { return o }
 }
 
-func TestLiveCapabilities(t *testing.T) {
+func capabilityCases() []live {
 	socketopt := func(level, name, value int) func(string) error {
 		return func(string) error {
 			fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
@@ -222,49 +225,49 @@ func TestLiveCapabilities(t *testing.T) {
 			return sys("setsockopt", unix.SetsockoptInt(fd, level, name, value))
 		}
 	}
-	for _, l := range []live{
-		{name: "chown", setup: write("f", 0o666), subject: without(unix.CAP_CHOWN), try: at("f", func(p string) error { return os.Chown(p, 1000, -1) }),
+	return []live{
+		{name: "chown", ids: "chown.EPERM.1", setup: write("f", 0o666), subject: without(unix.CAP_CHOWN), try: at("f", func(p string) error { return os.Chown(p, 1000, -1) }),
 			op: func(d string) eperm.Operation { return op.Chown(d+"/f", 1000, -1) }, errno: unix.EPERM, cause: eperm.MissingCapability, cap: capability.CAP_CHOWN, freed: free},
 		{name: "chown, from the error alone", setup: write("f", 0o666), subject: nobody, try: at("f", func(p string) error { return os.Chown(p, 1000, -1) }),
 			errno: unix.EPERM, cause: eperm.MissingCapability, cap: capability.CAP_CHOWN, freed: holding(unix.CAP_CHOWN)},
-		{name: "chmod", setup: write("f", 0o666), subject: nobody, try: at("f", func(p string) error { return os.Chmod(p, 0o600) }),
+		{name: "chmod", ids: "chmod.EPERM.1", setup: write("f", 0o666), subject: nobody, try: at("f", func(p string) error { return os.Chmod(p, 0o600) }),
 			errno: unix.EPERM, cause: eperm.MissingCapability, cap: capability.CAP_FOWNER, freed: holding(unix.CAP_FOWNER)},
-		{name: "utimes", setup: write("f", 0o666), subject: nobody, try: at("f", func(p string) error { return os.Chtimes(p, epoch, epoch) }),
+		{name: "utimes", ids: "utimensat.EPERM.1 utime.EPERM.1", setup: write("f", 0o666), subject: nobody, try: at("f", func(p string) error { return os.Chtimes(p, epoch, epoch) }),
 			errno: unix.EPERM, cause: eperm.MissingCapability, cap: capability.CAP_FOWNER, freed: holding(unix.CAP_FOWNER)},
-		{name: "bind", subject: nobody, try: listen("tcp4", "127.0.0.1:81"), errno: unix.EACCES, cause: eperm.MissingCapability, cap: capability.CAP_NET_BIND_SERVICE, freed: holding(unix.CAP_NET_BIND_SERVICE)},
-		{name: "raw socket", subject: nobody, try: func(string) error {
+		{name: "bind", ids: "bind.EACCES.1", subject: nobody, try: listen("tcp4", "127.0.0.1:81"), errno: unix.EACCES, cause: eperm.MissingCapability, cap: capability.CAP_NET_BIND_SERVICE, freed: holding(unix.CAP_NET_BIND_SERVICE)},
+		{name: "raw socket", ids: "k.socket.EPERM.2", subject: nobody, try: func(string) error {
 			c, err := net.ListenPacket("ip4:icmp", "127.0.0.1")
 			if err == nil {
 				c.Close()
 			}
 			return err
 		}, errno: unix.EPERM, cause: eperm.MissingCapability, cap: capability.CAP_NET_RAW, freed: holding(unix.CAP_NET_RAW)},
-		{name: "packet socket", subject: nobody, try: func(string) error { return socket(unix.AF_PACKET, unix.SOCK_RAW, 0) }, op: always(op.Socket(unix.AF_PACKET, unix.SOCK_RAW, 0)),
+		{name: "packet socket", ids: "k.socket.EPERM.3", subject: nobody, try: func(string) error { return socket(unix.AF_PACKET, unix.SOCK_RAW, 0) }, op: always(op.Socket(unix.AF_PACKET, unix.SOCK_RAW, 0)),
 			errno: unix.EPERM, cause: eperm.MissingCapability, cap: capability.CAP_NET_RAW, freed: holding(unix.CAP_NET_RAW)},
-		{name: "mount", subject: without(unix.CAP_SYS_ADMIN), try: func(d string) error { return unix.Mount("none", d, "tmpfs", 0, "") },
+		{name: "mount", ids: "mount.EPERM.1", subject: without(unix.CAP_SYS_ADMIN), try: func(d string) error { return unix.Mount("none", d, "tmpfs", 0, "") },
 			op: func(d string) eperm.Operation { return op.Mount("none", d, "tmpfs", 0) }, errno: unix.EPERM, cause: eperm.MissingCapability, cap: capability.CAP_SYS_ADMIN,
 			freed: func(s kerneltest.Subject) kerneltest.Subject { return kerneltest.Subject{Cloneflags: unix.CLONE_NEWNS} }},
-		{name: "umount", subject: nobody, try: func(d string) error { return unix.Unmount("/proc", 0) }, op: always(op.Unmount("/proc", 0)),
+		{name: "umount", ids: "umount.EPERM.1", subject: nobody, try: func(d string) error { return unix.Unmount("/proc", 0) }, op: always(op.Unmount("/proc", 0)),
 			errno: unix.EPERM, cause: eperm.MissingCapability, cap: capability.CAP_SYS_ADMIN},
-		{name: "chroot", subject: nobody, try: unix.Chroot, op: op.Chroot, errno: unix.EPERM, cause: eperm.MissingCapability, cap: capability.CAP_SYS_CHROOT, freed: holding(unix.CAP_SYS_CHROOT)},
-		{name: "mknod", subject: without(unix.CAP_MKNOD), try: at("n", func(p string) error { return unix.Mknod(p, unix.S_IFCHR|0o600, int(unix.Mkdev(1, 3))) }),
+		{name: "chroot", ids: "chroot.EPERM.1", subject: nobody, try: unix.Chroot, op: op.Chroot, errno: unix.EPERM, cause: eperm.MissingCapability, cap: capability.CAP_SYS_CHROOT, freed: holding(unix.CAP_SYS_CHROOT)},
+		{name: "mknod", ids: "mknod.EPERM.1", subject: without(unix.CAP_MKNOD), try: at("n", func(p string) error { return unix.Mknod(p, unix.S_IFCHR|0o600, int(unix.Mkdev(1, 3))) }),
 			op: func(d string) eperm.Operation { return op.Mknod(d+"/n", unix.S_IFCHR|0o600, int(unix.Mkdev(1, 3))) }, errno: unix.EPERM, cause: eperm.MissingCapability, cap: capability.CAP_MKNOD, freed: free},
-		{name: "sethostname", subject: nobody, try: func(string) error { return sys("sethostname", unix.Sethostname([]byte("x"))) },
+		{name: "sethostname", ids: "gethostname.EPERM.1", subject: nobody, try: func(string) error { return sys("sethostname", unix.Sethostname([]byte("x"))) },
 			errno: unix.EPERM, cause: eperm.MissingCapability, cap: capability.CAP_SYS_ADMIN},
-		{name: "settimeofday", subject: nobody, try: func(string) error { return sys("settimeofday", unix.Settimeofday(&unix.Timeval{Sec: 1})) },
+		{name: "settimeofday", ids: "gettimeofday.EPERM.1", subject: nobody, try: func(string) error { return sys("settimeofday", unix.Settimeofday(&unix.Timeval{Sec: 1})) },
 			errno: unix.EPERM, cause: eperm.MissingCapability, cap: capability.CAP_SYS_TIME},
-		{name: "setuid", subject: nobody, try: func(string) error { return rawID(unix.SYS_SETUID, 1) }, op: always(op.Setuid(1)),
+		{name: "setuid", ids: "setuid.EPERM.1", subject: nobody, try: func(string) error { return rawID(unix.SYS_SETUID, 1) }, op: always(op.Setuid(1)),
 			errno: unix.EPERM, cause: eperm.MissingCapability, cap: capability.CAP_SETUID, freed: holding(unix.CAP_SETUID)},
-		{name: "setgid", subject: nobody, try: func(string) error { return rawID(unix.SYS_SETGID, 1) }, op: always(op.Setgid(1)),
+		{name: "setgid", ids: "setgid.EPERM.1", subject: nobody, try: func(string) error { return rawID(unix.SYS_SETGID, 1) }, op: always(op.Setgid(1)),
 			errno: unix.EPERM, cause: eperm.MissingCapability, cap: capability.CAP_SETGID, freed: holding(unix.CAP_SETGID)},
-		{name: "setgroups", subject: nobody, try: func(string) error { return setgroups(1) },
+		{name: "setgroups", ids: "getgroups.EPERM.1", subject: nobody, try: func(string) error { return setgroups(1) },
 			errno: unix.EPERM, cause: eperm.MissingCapability, cap: capability.CAP_SETGID, freed: holding(unix.CAP_SETGID)},
-		{name: "setpriority", subject: nobody, try: func(string) error { return sys("setpriority", unix.Setpriority(unix.PRIO_PROCESS, 0, -5)) }, op: always(op.Setpriority(unix.PRIO_PROCESS, 0, -5)),
+		{name: "setpriority", ids: "getpriority.EACCES.1", subject: nobody, try: func(string) error { return sys("setpriority", unix.Setpriority(unix.PRIO_PROCESS, 0, -5)) }, op: always(op.Setpriority(unix.PRIO_PROCESS, 0, -5)),
 			errno: unix.EACCES, cause: eperm.MissingCapability, cap: capability.CAP_SYS_NICE, freed: holding(unix.CAP_SYS_NICE)},
-		{name: "scheduler", subject: nobody, try: func(string) error {
+		{name: "scheduler", ids: "sched_setscheduler.EPERM.1", subject: nobody, try: func(string) error {
 			return sys("sched_setattr", unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: 1}, 0))
 		}, op: always(op.SchedSetscheduler(0, unix.SCHED_FIFO)), errno: unix.EPERM, cause: eperm.MissingCapability, cap: capability.CAP_SYS_NICE, freed: holding(unix.CAP_SYS_NICE)},
-		{name: "setrlimit", subject: kerneltest.Subject{UID: 65534, Rlimits: map[int]unix.Rlimit{unix.RLIMIT_CORE: {}}},
+		{name: "setrlimit", ids: "getrlimit.EPERM.1", subject: kerneltest.Subject{UID: 65534, Rlimits: map[int]unix.Rlimit{unix.RLIMIT_CORE: {}}},
 			try: func(string) error {
 				return sys("setrlimit", unix.Prlimit(0, unix.RLIMIT_CORE, &unix.Rlimit{Cur: 5, Max: 5}, nil))
 			},
@@ -273,51 +276,49 @@ func TestLiveCapabilities(t *testing.T) {
 			op: func(d string) eperm.Operation { return op.Setxattr(d+"/f", "trusted.x") }, errno: unix.EPERM, cause: eperm.MissingCapability, cap: capability.CAP_SYS_ADMIN, freed: holding(unix.CAP_SYS_ADMIN)},
 		{name: "setxattr security", setup: write("f", 0o666), subject: nobody, try: at("f", func(p string) error { return unix.Setxattr(p, "security.x", []byte("1"), 0) }),
 			op: func(d string) eperm.Operation { return op.Setxattr(d+"/f", "security.x") }, errno: unix.EPERM, cause: eperm.MissingCapability, cap: capability.CAP_SYS_ADMIN, freed: holding(unix.CAP_SYS_ADMIN)},
-		{name: "SO_MARK", subject: nobody, try: socketopt(unix.SOL_SOCKET, unix.SO_MARK, 1), op: always(op.Setsockopt(unix.SOL_SOCKET, unix.SO_MARK)),
+		{name: "SO_MARK", ids: "k.setsockopt.EPERM.3", subject: nobody, try: socketopt(unix.SOL_SOCKET, unix.SO_MARK, 1), op: always(op.Setsockopt(unix.SOL_SOCKET, unix.SO_MARK)),
 			errno: unix.EPERM, cause: eperm.MissingCapability, cap: capability.CAP_NET_RAW, freed: holding(unix.CAP_NET_RAW)},
-		{name: "SO_DEBUG", subject: nobody, try: socketopt(unix.SOL_SOCKET, unix.SO_DEBUG, 1), op: always(op.Setsockopt(unix.SOL_SOCKET, unix.SO_DEBUG)),
+		{name: "SO_DEBUG", ids: "k.setsockopt.EACCES.1", subject: nobody, try: socketopt(unix.SOL_SOCKET, unix.SO_DEBUG, 1), op: always(op.Setsockopt(unix.SOL_SOCKET, unix.SO_DEBUG)),
 			errno: unix.EACCES, cause: eperm.MissingCapability, cap: capability.CAP_NET_ADMIN, freed: holding(unix.CAP_NET_ADMIN)},
-		{name: "SO_RCVBUFFORCE", subject: nobody, try: socketopt(unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 1<<20), op: always(op.Setsockopt(unix.SOL_SOCKET, unix.SO_RCVBUFFORCE)),
+		{name: "SO_RCVBUFFORCE", ids: "k.setsockopt.EPERM.1", subject: nobody, try: socketopt(unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 1<<20), op: always(op.Setsockopt(unix.SOL_SOCKET, unix.SO_RCVBUFFORCE)),
 			errno: unix.EPERM, cause: eperm.MissingCapability, cap: capability.CAP_NET_ADMIN, freed: holding(unix.CAP_NET_ADMIN)},
-		{name: "IP_TRANSPARENT", subject: nobody, try: socketopt(unix.IPPROTO_IP, unix.IP_TRANSPARENT, 1), op: always(op.Setsockopt(unix.IPPROTO_IP, unix.IP_TRANSPARENT)),
+		{name: "IP_TRANSPARENT", ids: "k.setsockopt.EPERM.8", subject: nobody, try: socketopt(unix.IPPROTO_IP, unix.IP_TRANSPARENT, 1), op: always(op.Setsockopt(unix.IPPROTO_IP, unix.IP_TRANSPARENT)),
 			errno: unix.EPERM, cause: eperm.MissingCapability, cap: capability.CAP_NET_RAW, freed: holding(unix.CAP_NET_RAW)},
-		{name: "bpf", subject: nobody, try: func(string) error { _, _, e := unix.Syscall(unix.SYS_BPF, 11, 0, 0); return errno(e) }, op: always(op.BPF(11, 0)),
+		{name: "bpf", ids: "k.bpf.EPERM.4", subject: nobody, try: func(string) error { _, _, e := unix.Syscall(unix.SYS_BPF, 11, 0, 0); return errno(e) }, op: always(op.BPF(11, 0)),
 			errno: unix.EPERM, cause: eperm.MissingCapability, cap: capability.CAP_SYS_ADMIN, sure: eperm.Confirmed},
-		{name: "syslog", subject: nobody, try: func(string) error { _, err := unix.Klogctl(5, make([]byte, 1)); return sys("syslog", err) }, op: always(op.Syslog(5)),
+		{name: "syslog", ids: "syslog.EPERM.1", subject: nobody, try: func(string) error { _, err := unix.Klogctl(5, make([]byte, 1)); return sys("syslog", err) }, op: always(op.Syslog(5)),
 			errno: unix.EPERM, cause: eperm.MissingCapability, cap: capability.CAP_SYSLOG},
-		{name: "swapon", setup: write("f", 0o600), subject: nobody, try: at("f", func(p string) error { b, _ := unix.BytePtrFromString(p); return swapon(b) }), op: func(d string) eperm.Operation { return op.Swapon(d + "/f") },
+		{name: "swapon", ids: "swapon.EPERM.1", setup: write("f", 0o600), subject: nobody, try: at("f", func(p string) error { b, _ := unix.BytePtrFromString(p); return swapon(b) }), op: func(d string) eperm.Operation { return op.Swapon(d + "/f") },
 			errno: unix.EPERM, cause: eperm.MissingCapability, cap: capability.CAP_SYS_ADMIN},
-		{name: "acct", subject: nobody, try: func(string) error { return sys("acct", unix.Acct("")) }, errno: unix.EPERM, cause: eperm.MissingCapability, cap: capability.CAP_SYS_PACCT},
+		{name: "acct", ids: "acct.EPERM.1", subject: nobody, try: func(string) error { return sys("acct", unix.Acct("")) }, errno: unix.EPERM, cause: eperm.MissingCapability, cap: capability.CAP_SYS_PACCT},
 		{name: "permitted, not effective", setup: write("f", 0o666), subject: kerneltest.Subject{Effective: kerneltest.NoCaps()}, try: at("f", func(p string) error { return os.Chown(p, 1000, -1) }),
 			errno: unix.EPERM, cause: eperm.MissingCapability, cap: capability.CAP_CHOWN, says: "may raise CAP_CHOWN itself", freed: free},
 		{name: "out of bounds", setup: write("f", 0o666), subject: kerneltest.Subject{UID: 65534, Bounding: kerneltest.Without(unix.CAP_CHOWN)}, try: at("f", func(p string) error { return os.Chown(p, 1000, -1) }),
 			errno: unix.EPERM, cause: eperm.MissingCapability, cap: capability.CAP_CHOWN, says: "outside the bounding set"},
-	} {
-		t.Run(l.name, l.run)
 	}
 }
 
-func TestLiveAttributes(t *testing.T) {
-	for _, l := range []live{
-		{name: "unlink immutable", setup: marked("f", false, immutableBit), try: at("f", os.Remove), errno: unix.EPERM, cause: eperm.Immutable, cap: capability.None, flip: unmark("f", immutableBit)},
+func attributeCases() []live {
+	return []live{
+		{name: "unlink immutable", ids: "unlink.EPERM.4", setup: marked("f", false, immutableBit), try: at("f", os.Remove), errno: unix.EPERM, cause: eperm.Immutable, cap: capability.None, flip: unmark("f", immutableBit)},
 		{name: "unlink append-only", setup: marked("f", false, appendBit), try: at("f", os.Remove), errno: unix.EPERM, cause: eperm.AppendOnly, cap: capability.None, flip: unmark("f", appendBit)},
 		{name: "unlink in immutable directory", setup: marked("d", true, immutableBit), try: at("d/f", os.Remove), errno: unix.EPERM, cause: eperm.Immutable, cap: capability.None, flip: unmark("d", immutableBit), says: "/d is immutable"},
 		{name: "unlink in append-only directory", setup: marked("d", true, appendBit), try: at("d/f", os.Remove), errno: unix.EPERM, cause: eperm.AppendOnly, cap: capability.None, flip: unmark("d", appendBit)},
 		{name: "create in immutable directory", setup: marked("d", true, immutableBit), try: at("d/new", create), errno: unix.EPERM, cause: eperm.Immutable, cap: capability.None, flip: unmark("d", immutableBit)},
 		{name: "mkdir in immutable directory", setup: marked("d", true, immutableBit), try: at("d/new", func(p string) error { return os.Mkdir(p, 0o755) }), errno: unix.EPERM, cause: eperm.Immutable, cap: capability.None, flip: unmark("d", immutableBit)},
-		{name: "open immutable for writing", setup: marked("f", false, immutableBit), try: at("f", appendTo), errno: unix.EPERM, cause: eperm.Immutable, cap: capability.None, flip: unmark("f", immutableBit)},
-		{name: "chmod append-only", setup: marked("f", false, appendBit), try: at("f", func(p string) error { return os.Chmod(p, 0o600) }), errno: unix.EPERM, cause: eperm.AppendOnly, cap: capability.None, flip: unmark("f", appendBit)},
+		{name: "open immutable for writing", ids: "k.open.EPERM.2", setup: marked("f", false, immutableBit), try: at("f", appendTo), errno: unix.EPERM, cause: eperm.Immutable, cap: capability.None, flip: unmark("f", immutableBit)},
+		{name: "chmod append-only", ids: "chmod.EPERM.2", setup: marked("f", false, appendBit), try: at("f", func(p string) error { return os.Chmod(p, 0o600) }), errno: unix.EPERM, cause: eperm.AppendOnly, cap: capability.None, flip: unmark("f", appendBit)},
 		{name: "truncate append-only", setup: marked("f", false, appendBit), try: at("f", func(p string) error { return os.Truncate(p, 0) }), errno: unix.EPERM, cause: eperm.AppendOnly, cap: capability.None, flip: unmark("f", appendBit)},
-		{name: "chown immutable", setup: marked("f", false, immutableBit), try: at("f", func(p string) error { return os.Chown(p, 1, 1) }), errno: unix.EPERM, cause: eperm.Immutable, cap: capability.None, flip: unmark("f", immutableBit)},
+		{name: "chown immutable", ids: "chown.EPERM.3", setup: marked("f", false, immutableBit), try: at("f", func(p string) error { return os.Chown(p, 1, 1) }), errno: unix.EPERM, cause: eperm.Immutable, cap: capability.None, flip: unmark("f", immutableBit)},
 		{name: "rename immutable", setup: marked("f", false, immutableBit), try: func(d string) error { return os.Rename(d+"/f", d+"/g") }, errno: unix.EPERM, cause: eperm.Immutable, cap: capability.None, flip: unmark("f", immutableBit)},
 		{name: "rename over immutable", setup: func(t *testing.T, d string) { write("g", 0o666)(t, d); marked("f", false, immutableBit)(t, d) },
 			try: func(d string) error { return os.Rename(d+"/g", d+"/f") }, errno: unix.EPERM, cause: eperm.Immutable, cap: capability.None, flip: unmark("f", immutableBit)},
 		{name: "rename into immutable directory", setup: func(t *testing.T, d string) { write("g", 0o666)(t, d); marked("d", true, immutableBit)(t, d) },
 			try: func(d string) error { return os.Rename(d+"/g", d+"/d/g") }, errno: unix.EPERM, cause: eperm.Immutable, cap: capability.None, flip: unmark("d", immutableBit)},
-		{name: "link immutable", setup: marked("f", false, immutableBit), try: func(d string) error { return os.Link(d+"/f", d+"/g") }, errno: unix.EPERM, cause: eperm.Immutable, cap: capability.None, flip: unmark("f", immutableBit)},
+		{name: "link immutable", ids: "link.EPERM.4", setup: marked("f", false, immutableBit), try: func(d string) error { return os.Link(d+"/f", d+"/g") }, errno: unix.EPERM, cause: eperm.Immutable, cap: capability.None, flip: unmark("f", immutableBit)},
 		{name: "link into immutable directory", setup: func(t *testing.T, d string) { write("g", 0o666)(t, d); marked("d", true, immutableBit)(t, d) },
 			try: func(d string) error { return os.Link(d+"/g", d+"/d/g") }, errno: unix.EPERM, cause: eperm.Immutable, cap: capability.None, flip: unmark("d", immutableBit)},
-		{name: "chattr without capability", setup: write("f", 0o666), subject: without(unix.CAP_LINUX_IMMUTABLE), try: at("f", func(p string) error {
+		{name: "chattr without capability", ids: "ioctl_iflags.EPERM.1", setup: write("f", 0o666), subject: without(unix.CAP_LINUX_IMMUTABLE), try: at("f", func(p string) error {
 			f, err := os.Open(p)
 			if err != nil {
 				return err
@@ -325,7 +326,7 @@ func TestLiveAttributes(t *testing.T) {
 			defer f.Close()
 			return sys("ioctl", unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS, immutableBit|0x80000))
 		}), op: func(d string) eperm.Operation { return op.Chattr(d+"/f", immutableBit) }, errno: unix.EPERM, cause: eperm.MissingCapability, cap: capability.CAP_LINUX_IMMUTABLE},
-		{name: "sealed memfd", try: func(string) error {
+		{name: "sealed memfd", ids: "write.EPERM.1", try: func(string) error {
 			fd, err := memfd()
 			if err != nil {
 				return err
@@ -333,14 +334,12 @@ func TestLiveAttributes(t *testing.T) {
 			_, err = unix.Write(fd, []byte("x"))
 			return os.NewSyscallError("write", err)
 		}, op: func(string) eperm.Operation { return op.Write(fmt.Sprintf("/proc/self/fd/%d", sealedFD)) }, errno: unix.EPERM, cause: eperm.Sealed, cap: capability.None},
-	} {
-		t.Run(l.name, l.run)
 	}
 }
 
-func TestLiveUserNamespace(t *testing.T) {
+func userNamespaceCases() []live {
 	inside := kerneltest.Subject{Cloneflags: unix.CLONE_NEWUSER, UIDMap: []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: 1}}, GIDMap: []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: 1}}}
-	for _, l := range []live{
+	return []live{
 		{name: "bind in the host's network", subject: inside, try: listen("tcp4", "127.0.0.1:82"), errno: unix.EACCES, cause: eperm.UserNamespace, cap: capability.CAP_NET_BIND_SERVICE,
 			freed: func(s kerneltest.Subject) kerneltest.Subject { s.Cloneflags |= unix.CLONE_NEWNET; return s }},
 		{name: "chown of an unmapped file", subject: inside, setup: func(t *testing.T, d string) {
@@ -357,60 +356,56 @@ func TestLiveUserNamespace(t *testing.T) {
 		{name: "setgroups denied", subject: inside, try: func(string) error { return setgroups(0) }, errno: unix.EPERM, cause: eperm.UserNamespace, cap: capability.None,
 			freed: func(s kerneltest.Subject) kerneltest.Subject { s.Setgroups = true; return s }},
 		{name: "clock", subject: inside, try: func(string) error { return sys("settimeofday", unix.Settimeofday(&unix.Timeval{Sec: 1})) }, errno: unix.EPERM, cause: eperm.UserNamespace, cap: capability.CAP_SYS_TIME},
-		{name: "user namespace without mapping", subject: kerneltest.Subject{Cloneflags: unix.CLONE_NEWUSER, Unmapped: true}, try: func(string) error { return startIn(unix.CLONE_NEWUSER) },
+		{name: "user namespace without mapping", ids: "clone.EPERM.3", subject: kerneltest.Subject{Cloneflags: unix.CLONE_NEWUSER, Unmapped: true}, try: func(string) error { return startIn(unix.CLONE_NEWUSER) },
 			op: always(op.Clone(unix.CLONE_NEWUSER)), errno: unix.EPERM, cause: eperm.UserNamespace, cap: capability.None},
-		{name: "unshare without capability", subject: nobody, try: func(string) error { return sys("unshare", unix.Unshare(unix.CLONE_NEWUTS)) }, op: always(op.Unshare(unix.CLONE_NEWUTS)), errno: unix.EPERM, cause: eperm.MissingCapability, cap: capability.CAP_SYS_ADMIN,
+		{name: "unshare without capability", ids: "unshare.EPERM.1", subject: nobody, try: func(string) error { return sys("unshare", unix.Unshare(unix.CLONE_NEWUTS)) }, op: always(op.Unshare(unix.CLONE_NEWUTS)), errno: unix.EPERM, cause: eperm.MissingCapability, cap: capability.CAP_SYS_ADMIN,
 			freed: holding(unix.CAP_SYS_ADMIN)},
-		{name: "setns", subject: nobody, try: func(string) error {
+		{name: "setns", ids: "setns.EPERM.1", subject: nobody, try: func(string) error {
 			fd, err := unix.Open("/proc/self/ns/uts", unix.O_RDONLY, 0)
 			if err != nil {
 				return err
 			}
 			return sys("setns", unix.Setns(fd, 0))
 		}, op: always(op.Setns("/proc/self/ns/uts", 0)), errno: unix.EPERM, cause: eperm.MissingCapability, cap: capability.CAP_SYS_ADMIN, freed: holding(unix.CAP_SYS_ADMIN)},
-	} {
-		t.Run(l.name, l.run)
 	}
 }
 
-func TestLiveSeccomp(t *testing.T) {
+func seccompCases() []live {
 	refuse := func(e syscall.Errno, calls ...uintptr) kerneltest.Subject {
 		return kerneltest.Subject{Filter: kerneltest.Refuse(e, calls...)}
 	}
-	for _, l := range []live{
+	return []live{
 		{name: "filter, not probed", setup: write("f", 0o666), subject: refuse(unix.EPERM, unix.SYS_UNLINKAT), try: at("f", os.Remove), errno: unix.EPERM, cause: eperm.Seccomp, cap: capability.None, sure: eperm.Possible},
 		{name: "innocent filter, not probed", setup: marked("f", false, immutableBit), subject: refuse(unix.EPERM, unix.SYS_ACCT), try: at("f", os.Remove), errno: unix.EPERM, cause: eperm.Immutable, cap: capability.None, sure: eperm.Likely, flip: unmark("f", immutableBit)},
-		{name: "filter, probed", setup: write("f", 0o666), subject: refuse(unix.EPERM, unix.SYS_UNLINKAT), try: at("f", os.Remove), errno: unix.EPERM, cause: eperm.Seccomp, cap: capability.None, freed: free, explain: eperm.Explainer{Probes: true}},
+		{name: "filter, probed", ids: "k.seccomp.EPERM.1", setup: write("f", 0o666), subject: refuse(unix.EPERM, unix.SYS_UNLINKAT), try: at("f", os.Remove), errno: unix.EPERM, cause: eperm.Seccomp, cap: capability.None, freed: free, explain: eperm.Explainer{Probes: true}},
 		{name: "innocent filter, probed", setup: marked("f", false, immutableBit), subject: refuse(unix.EPERM, unix.SYS_ACCT), try: at("f", os.Remove), errno: unix.EPERM, cause: eperm.Immutable, cap: capability.None, flip: unmark("f", immutableBit), explain: eperm.Explainer{Probes: true}},
-	} {
-		t.Run(l.name, l.run)
 	}
 }
 
-func TestLiveFiles(t *testing.T) {
-	for _, l := range []live{
-		{name: "file mode", setup: write("f", 0o600), subject: nobody, try: at("f", read), errno: unix.EACCES, cause: eperm.FileMode, cap: capability.CAP_DAC_READ_SEARCH,
+func fileCases() []live {
+	return []live{
+		{name: "file mode", ids: "open.EACCES.1", setup: write("f", 0o600), subject: nobody, try: at("f", read), errno: unix.EACCES, cause: eperm.FileMode, cap: capability.CAP_DAC_READ_SEARCH,
 			flip: func(t *testing.T, d string) { require.NoError(t, os.Chmod(d+"/f", 0o644)) }},
-		{name: "directory on the way", setup: func(t *testing.T, d string) {
+		{name: "directory on the way", ids: "open.EACCES.2", setup: func(t *testing.T, d string) {
 			require.NoError(t, os.MkdirAll(d+"/a/b", 0o755))
 			write("a/b/f", 0o644)(t, d)
 			require.NoError(t, os.Chmod(d+"/a", 0o700))
 		}, subject: nobody, try: at("a/b/f", read), errno: unix.EACCES, cause: eperm.FileMode, cap: capability.CAP_DAC_READ_SEARCH, says: "/a (owner 0:0, mode 0700) does not grant search",
 			flip: func(t *testing.T, d string) { require.NoError(t, os.Chmod(d+"/a", 0o711)) }},
-		{name: "create in another's directory", subject: nobody, try: at("new", create), errno: unix.EACCES, cause: eperm.FileMode, cap: capability.CAP_DAC_OVERRIDE,
+		{name: "create in another's directory", ids: "open.EACCES.3", subject: nobody, try: at("new", create), errno: unix.EACCES, cause: eperm.FileMode, cap: capability.CAP_DAC_OVERRIDE,
 			flip: func(t *testing.T, d string) { require.NoError(t, os.Chmod(d, 0o777)) }},
-		{name: "sticky", setup: func(t *testing.T, d string) {
+		{name: "sticky", ids: "unlink.EPERM.3", setup: func(t *testing.T, d string) {
 			write("f", 0o666)(t, d)
 			require.NoError(t, os.Chmod(d, 0o777|os.ModeSticky))
 		}, subject: nobody, try: at("f", os.Remove),
 			errno: unix.EPERM, cause: eperm.Sticky, cap: capability.CAP_FOWNER, flip: func(t *testing.T, d string) { require.NoError(t, os.Chmod(d, 0o777)) }},
-		{name: "protected_regular", setup: func(t *testing.T, d string) {
+		{name: "protected_regular", ids: "open.EACCES.4", setup: func(t *testing.T, d string) {
 			setting(t, "fs.protected_regular", "1")
 			write("f", 0o666)(t, d)
 			require.NoError(t, os.Chown(d+"/f", 1000, 1000))
 			require.NoError(t, os.Chmod(d, 0o777|os.ModeSticky))
 		}, try: at("f", create), errno: unix.EACCES, cause: eperm.ProtectedLink, cap: capability.None, flip: func(t *testing.T, d string) { require.NoError(t, os.Chmod(d, 0o777)) }},
-		{name: "protected_symlinks", setup: func(t *testing.T, d string) {
+		{name: "protected_symlinks", ids: "k.open.EACCES.4", setup: func(t *testing.T, d string) {
 			setting(t, "fs.protected_symlinks", "1")
 			write("f", 0o666)(t, d)
 			require.NoError(t, os.Mkdir(d+"/s", 0o777))
@@ -418,30 +413,30 @@ func TestLiveFiles(t *testing.T) {
 			require.NoError(t, os.Symlink(d+"/f", d+"/s/l"))
 			require.NoError(t, os.Lchown(d+"/s/l", 1000, 1000))
 		}, try: at("s/l", read), errno: unix.EACCES, cause: eperm.ProtectedLink, cap: capability.None, flip: func(t *testing.T, d string) { require.NoError(t, os.Chmod(d+"/s", 0o755)) }},
-		{name: "protected_hardlinks", setup: func(t *testing.T, d string) {
+		{name: "protected_hardlinks", ids: "link.EPERM.3", setup: func(t *testing.T, d string) {
 			setting(t, "fs.protected_hardlinks", "1")
 			write("f", 0o644)(t, d)
 			require.NoError(t, os.Chmod(d, 0o777))
 		}, subject: nobody, try: func(d string) error { return os.Link(d+"/f", d+"/g") }, errno: unix.EPERM, cause: eperm.ProtectedLink, cap: capability.CAP_FOWNER, flip: func(t *testing.T, d string) { require.NoError(t, os.Chmod(d+"/f", 0o666)) }},
-		{name: "hard link to a directory", try: func(d string) error { return os.Link(d, d+"/g") }, errno: unix.EPERM, cause: eperm.State, cap: capability.None},
+		{name: "hard link to a directory", ids: "link.EPERM.1", try: func(d string) error { return os.Link(d, d+"/g") }, errno: unix.EPERM, cause: eperm.State, cap: capability.None},
 		{name: "read-only mount", subject: mounted("tmpfs", unix.MS_RDONLY), try: func(string) error { return create(mountPoint + "/new") }, errno: unix.EROFS, cause: eperm.CauseReadOnly, cap: capability.None, freed: remounted("tmpfs", 0)},
 		{name: "nodev", subject: mountedWith("tmpfs", unix.MS_NODEV, func(c *kerneltest.C, m string) {
 			require.NoError(c, unix.Mknod(m+"/null", unix.S_IFCHR|0o666, int(unix.Mkdev(1, 3))))
 		}), try: func(d string) error { return read(mountPoint + "/null") }, errno: unix.EACCES, cause: eperm.MountOption, cap: capability.None, freed: remounted("tmpfs", 0)},
-		{name: "noexec", subject: mountedWith("tmpfs", unix.MS_NOEXEC, func(c *kerneltest.C, m string) { copyFile(c, "/bin/true", m+"/true") }),
+		{name: "noexec", ids: "execve.EACCES.4", subject: mountedWith("tmpfs", unix.MS_NOEXEC, func(c *kerneltest.C, m string) { copyFile(c, "/bin/true", m+"/true") }),
 			try: func(d string) error { return start(mountPoint + "/true") }, errno: unix.EACCES, cause: eperm.MountOption, cap: capability.None, freed: remounted("tmpfs", 0)},
-		{name: "not executable", setup: write("f", 0o644), try: at("f", start), errno: unix.EACCES, cause: eperm.FileMode, cap: capability.None},
+		{name: "not executable", ids: "execve.EACCES.3", setup: write("f", 0o644), try: at("f", start), errno: unix.EACCES, cause: eperm.FileMode, cap: capability.None},
 		{name: "interpreter not executable", setup: func(t *testing.T, d string) {
 			write("int", 0o644)(t, d)
 			require.NoError(t, os.WriteFile(d+"/f", []byte("#!"+d+"/int -x\n"), 0o755))
 		}, try: at("f", start), errno: unix.EACCES, cause: eperm.FileMode, cap: capability.None, says: "f the interpreter"},
-		{name: "file capabilities beyond the bounding set", setup: func(t *testing.T, d string) {
+		{name: "file capabilities beyond the bounding set", ids: "execve.EPERM.3", setup: func(t *testing.T, d string) {
 			copyFile(t, "/bin/true", d+"/f")
 			v := []byte{1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0} // cap_net_raw=ep
 			require.NoError(t, unix.Setxattr(d+"/f", "security.capability", v, 0))
 		}, subject: kerneltest.Subject{UID: 65534, Bounding: kerneltest.Without(unix.CAP_NET_RAW)}, try: at("f", start), errno: unix.EPERM, cause: eperm.FileCapability, cap: capability.CAP_NET_RAW,
 			freed: func(s kerneltest.Subject) kerneltest.Subject { return nobody }},
-		{name: "epoll", setup: write("f", 0o666), try: at("f", func(p string) error {
+		{name: "epoll", ids: "epoll_ctl.EPERM.1", setup: write("f", 0o666), try: at("f", func(p string) error {
 			f, err := os.Open(p)
 			if err != nil {
 				return err
@@ -454,61 +449,12 @@ func TestLiveFiles(t *testing.T) {
 			defer unix.Close(e)
 			return sys("epoll_ctl", unix.EpollCtl(e, unix.EPOLL_CTL_ADD, int(f.Fd()), &unix.EpollEvent{Events: unix.EPOLLIN}))
 		}), op: func(d string) eperm.Operation { return op.EpollAdd(d + "/f") }, errno: unix.EPERM, cause: eperm.State, cap: capability.None},
-		{name: "memlock", subject: kerneltest.Subject{UID: 65534, Rlimits: map[int]unix.Rlimit{unix.RLIMIT_MEMLOCK: {}}}, try: func(string) error { return sys("mlock", unix.Mlock(make([]byte, 4096))) }, op: always(op.Mlock(4096)),
+		{name: "memlock", ids: "mlock.EPERM.1", subject: kerneltest.Subject{UID: 65534, Rlimits: map[int]unix.Rlimit{unix.RLIMIT_MEMLOCK: {}}}, try: func(string) error { return sys("mlock", unix.Mlock(make([]byte, 4096))) }, op: always(op.Mlock(4096)),
 			errno: unix.EPERM, cause: eperm.Rlimit, cap: capability.CAP_IPC_LOCK},
-		{name: "sysctl as nobody", subject: nobody, try: func(string) error { return appendTo("/proc/sys/kernel/hostname") }, op: always(op.Sysctl("kernel.hostname")), errno: unix.EACCES, cause: eperm.Sysctl, cap: capability.None},
+		{name: "sysctl as nobody", ids: "k.proc-write.EACCES.3", subject: nobody, try: func(string) error { return appendTo("/proc/sys/kernel/hostname") }, op: always(op.Sysctl("kernel.hostname")), errno: unix.EACCES, cause: eperm.Sysctl, cap: capability.None},
 		{name: "sysctl of the host", subject: kerneltest.Subject{Cloneflags: unix.CLONE_NEWUSER, UID: 1, UIDMap: twoIDs, GIDMap: twoIDs}, try: func(string) error { return appendTo("/proc/sys/vm/swappiness") }, op: always(op.Sysctl("vm.swappiness")), errno: unix.EACCES, cause: eperm.UserNamespace, cap: capability.None},
 		{name: "ping socket", setup: func(t *testing.T, d string) { setting(t, "net.ipv4.ping_group_range", "1\t0") }, try: func(string) error { return socket(unix.AF_INET, unix.SOCK_DGRAM, unix.IPPROTO_ICMP) },
 			op: always(op.Socket(unix.AF_INET, unix.SOCK_DGRAM, unix.IPPROTO_ICMP)), errno: unix.EACCES, cause: eperm.Sysctl, cap: capability.None, flip: func(t *testing.T, d string) { setting(t, "net.ipv4.ping_group_range", "0\t0") }},
-		{name: "setsid as leader", try: func(string) error { _, _ = unix.Setsid(); _, err := unix.Setsid(); return sys("setsid", err) }, errno: unix.EPERM, cause: eperm.Session, cap: capability.None},
-	} {
-		t.Run(l.name, l.run)
+		{name: "setsid as leader", ids: "setsid.EPERM.1", try: func(string) error { _, _ = unix.Setsid(); _, err := unix.Setsid(); return sys("setsid", err) }, errno: unix.EPERM, cause: eperm.Session, cap: capability.None},
 	}
 }
-
-func TestLiveProcesses(t *testing.T) {
-	victim := func(t *testing.T) int { return kerneltest.ForeignProcess(t, 1000) }
-	for _, c := range []struct {
-		name string
-		try  func(pid int) error
-		op   func(pid int) eperm.Operation
-		cap  capability.Cap
-	}{
-		{"kill", func(pid int) error { return sys("kill", unix.Kill(pid, 0)) }, func(pid int) eperm.Operation { return op.Kill(pid, 0) }, capability.CAP_KILL},
-		{"ptrace", func(pid int) error { return sys("ptrace", unix.PtraceAttach(pid)) }, op.Ptrace, capability.CAP_SYS_PTRACE},
-		{"process_vm_readv", func(pid int) error {
-			_, err := unix.ProcessVMReadv(pid, []unix.Iovec{{Base: new(byte), Len: 1}}, []unix.RemoteIovec{{Base: 4096, Len: 1}}, 0)
-			return sys("process_vm_readv", err)
-		}, op.ProcessVM, capability.CAP_SYS_PTRACE},
-		{"setpriority", func(pid int) error { return sys("setpriority", unix.Setpriority(unix.PRIO_PROCESS, pid, 5)) }, func(pid int) eperm.Operation { return op.Setpriority(unix.PRIO_PROCESS, pid, 5) }, capability.CAP_SYS_NICE},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			kerneltest.Require(t, kerneltest.Root)
-			pid := victim(t)
-			got := kerneltest.Value(t, nobody, func(*kerneltest.C) seen {
-				d := eperm.Explain(c.try(pid), c.op(pid))
-				if d == nil {
-					return seen{}
-				}
-				return seen{Errno: int(d.Errno), Cause: string(d.Cause), Capability: d.Capability.String(), Certainty: d.Certainty.String(), Text: fmt.Sprintf("%+v", d)}
-			})
-			if testing.Verbose() {
-				t.Log("\n" + got.Text)
-			}
-			require.Equal(t, string(eperm.ProcessAccess), got.Cause, got.Text)
-			require.Equal(t, c.cap.String(), got.Capability)
-			require.Equal(t, "confirmed", got.Certainty, got.Text)
-			s := nobody
-			s.Caps = kerneltest.Only(int(c.cap))
-			answer := kerneltest.Value(t, s, func(*kerneltest.C) string {
-				if err := c.try(pid); err != nil {
-					return err.Error()
-				}
-				return ""
-			})
-			require.NotContains(t, answer, "not permitted")
-		})
-	}
-}
-
-var _ = strings.Contains

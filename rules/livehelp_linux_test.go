@@ -1,13 +1,10 @@
-//go:build linux
-
-package eperm_test
+package rules_test
 
 import (
 	"io"
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -17,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/go-eperm/eperm/check"
 	"github.com/go-eperm/eperm/kerneltest"
 )
 
@@ -163,7 +161,12 @@ func copyFile(t require.TestingT, from, to string) {
 	require.NoError(t, err)
 }
 
-var _ = filepath.Join
-
 // twoIDs maps root to root, and 1 to 1000.
 var twoIDs = []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: 1}, {ContainerID: 1, HostID: 1000, Size: 1}}
+
+func intArg(name string, v int64) check.Arg { return check.I(name, v) }
+
+// userHolding is a user with these capabilities and no other.
+func userHolding(uid int, caps ...int) kerneltest.Subject {
+	return kerneltest.Subject{UID: uid, Caps: kerneltest.Only(caps...)}
+}

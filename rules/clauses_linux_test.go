@@ -1,0 +1,137 @@
+package rules_test
+
+import (
+	_ "embed"
+	"flag"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/go-eperm/eperm"
+	"github.com/go-eperm/eperm/kerneltest"
+)
+
+var updateClauses = flag.Bool("update", false, "write down in testdata/clauses.tsv what is explained now")
+
+var showTexts = flag.Bool("texts", false, "log each diagnosis")
+
+func TestMain(m *testing.M) { kerneltest.Main(m) }
+
+//go:embed testdata/clauses.tsv
+var clauseData string
+
+// A clause is one condition under which Linux answers EPERM or EACCES.
+type clause struct{ id, errno, state string }
+
+func clauses(t *testing.T) map[string]clause {
+	all := map[string]clause{}
+	for line := range strings.Lines(clauseData) {
+		f := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
+		if strings.HasPrefix(line, "#") {
+			continue
+		}
+		require.Len(t, f, 8, "%q", line)
+		require.NotContains(t, all, f[0])
+		require.Contains(t, []string{"tested", "open", "needs", "gone"}, f[5], f[0])
+		if f[5] == "needs" {
+			require.NotEmpty(t, f[7], "%s has to say what it would need", f[0])
+		}
+		all[f[0]] = clause{id: f[0], errno: f[1], state: f[5]}
+	}
+	return all
+}
+
+// tally counts what TestClauses has proved.
+type tally struct {
+	explained, confirmed map[string]bool
+	wrong                int // confirmed, and not so
+}
+
+func (n *tally) passed(t *testing.T, ids, certainty string) {
+	if t.Failed() {
+		return
+	}
+	for _, id := range strings.Fields(ids) {
+		n.explained[id] = true
+		if certainty == string(eperm.Confirmed) {
+			n.confirmed[id] = true
+		}
+	}
+}
+
+// TestClauses provokes each clause that a case is written for, compares the
+// diagnosis, and takes the cause away. No clause that was explained once may
+// get lost: testdata/clauses.tsv names them.
+func TestClauses(t *testing.T) {
+	kerneltest.Require(t, kerneltest.Root)
+	known := clauses(t)
+	n := tally{explained: map[string]bool{}, confirmed: map[string]bool{}}
+	covered := map[string]bool{}
+	all := true
+	for _, group := range []struct {
+		name  string
+		cases []live
+	}{
+		{"capabilities", capabilityCases()}, {"attributes", attributeCases()}, {"userns", userNamespaceCases()}, {"seccomp", seccompCases()}, {"files", fileCases()},
+		{"paths", pathCases()}, {"requests", requestCases()}, {"fcntl", fcntlCases()}, {"ipc", ipcCases()}, {"sockets", socketCases()}, {"calls", callCases()},
+	} {
+		ran := t.Run(group.name, func(t *testing.T) {
+			for _, l := range group.cases {
+				for _, id := range strings.Fields(l.ids) {
+					require.Contains(t, known, id, l.name)
+					covered[id] = true
+				}
+				t.Run(l.name, func(t *testing.T) { l.run(t, &n) })
+			}
+		})
+		all = all && ran
+	}
+	if len(covered) == 0 || filtered() {
+		return
+	}
+	triggerable, lost := 0, []string{}
+	for id, c := range known {
+		switch {
+		case c.state == "tested":
+			triggerable++
+			if !n.explained[id] {
+				lost = append(lost, id)
+			}
+		case c.state == "open":
+			triggerable++
+		}
+	}
+	if *updateClauses {
+		update(t, n.explained)
+		return
+	}
+	fmt.Printf("clauses: %d of %d triggerable explained rightly, %d confirmed, %d confirmed wrongly\n", len(n.explained), triggerable, len(n.confirmed), n.wrong)
+	slices.Sort(lost)
+	require.Empty(t, lost, "testdata/clauses.tsv says that these are tested")
+	require.Zero(t, n.wrong)
+	for id := range n.explained {
+		require.Equal(t, "tested", known[id].state, "%s is explained: say so in testdata/clauses.tsv", id)
+	}
+}
+
+func update(t *testing.T, explained map[string]bool) {
+	lines := strings.SplitAfter(clauseData, "\n")
+	for i, line := range lines {
+		f := strings.Split(line, "\t")
+		if len(f) > 5 && f[5] == "open" && explained[f[0]] {
+			f[5] = "tested"
+			lines[i] = strings.Join(f, "\t")
+		}
+	}
+	require.NoError(t, os.WriteFile("testdata/clauses.tsv", []byte(strings.Join(lines, "")), 0o644))
+}
+
+// filtered says that only some cases were asked for, as in a child.
+func filtered() bool {
+	f := flag.Lookup("test.run")
+	return f != nil && strings.Contains(f.Value.String(), "/") || os.Getenv("EPERM_TEST_CHILD") != ""
+}

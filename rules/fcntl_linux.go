@@ -1,0 +1,111 @@
+package rules
+
+import (
+	"fmt"
+	"strconv"
+	"syscall"
+
+	"github.com/go-eperm/eperm/attr"
+	"github.com/go-eperm/eperm/capability"
+	"github.com/go-eperm/eperm/check"
+	"github.com/go-eperm/eperm/dac"
+	"github.com/go-eperm/eperm/inode"
+	"github.com/go-eperm/eperm/lsm"
+	seccomp "github.com/go-eperm/eperm/seccomp/gates"
+	"github.com/go-eperm/eperm/sysctl"
+	"github.com/go-eperm/eperm/task"
+	"github.com/go-eperm/eperm/userns"
+	"golang.org/x/sys/unix"
+)
+
+const fSetRWHint = 1036 // F_SET_RW_HINT
+
+var fcntlRules = []check.Rule{
+	{
+		Name: "fcntl", Calls: []string{"fcntl", "fcntl64"}, Doc: "change an open descriptor",
+		Gates: check.Gates( // fs/fcntl.c:do_fcntl
+			seccomp.Filter,
+			lsm.Hooks(lsm.File, "file_fcntl"),
+			known("cmd"),
+			appendStays.If(arg("cmd", unix.F_SETFL)), // setfl
+			dac.Owner(check.Target).If(func(o *check.Operation) bool {
+				return arg("cmd", unix.F_SETFL)(o) && o.Int("arg")&unix.O_NOATIME != 0
+			}),
+			lease.If(arg("cmd", unix.F_SETLEASE)),              // fs/locks.c:vfs_setlease
+			pipeSize.If(arg("cmd", unix.F_SETPIPE_SZ)),         // fs/pipe.c:pipe_set_size
+			addSeals.If(arg("cmd", unix.F_ADD_SEALS)),          // mm/memfd.c:memfd_add_seals
+			dac.Owner(check.Target).If(arg("cmd", fSetRWHint)), // fcntl_set_rw_hint
+		),
+	},
+}
+
+var appendStaysDoc = check.Doc{
+	ID: "fcntl.append-stays", Title: "O_APPEND stays on an append-only file",
+	Text: "The flag O_APPEND of a descriptor of an append-only file cannot be cleared, nor set.", Kernel: "fs/fcntl.c:setfl", Man: "fcntl(2)",
+	Cause: check.AppendOnly, Errnos: []syscall.Errno{syscall.EPERM},
+}
+
+var appendStays = check.Gate{Doc: &appendStaysDoc, Role: check.Target, Run: func(p *check.Pass) check.Verdict {
+	if p.Op.Int("arg")&unix.O_APPEND != 0 {
+		return p.AllowFor("O_APPEND is kept")
+	}
+	return attr.AppendOnly(check.Target).Run(p)
+}}
+
+var leaseDoc = check.Doc{
+	ID: "fcntl.lease", Title: "owner, or CAP_LEASE",
+	Text: "A lease is for the file's owner (by fsuid), or for who holds CAP_LEASE.", Kernel: "fs/locks.c:vfs_setlease", Man: "fcntl(2)",
+	Cause: check.MissingCapability, Errnos: []syscall.Errno{syscall.EACCES},
+}
+
+var lease = onFile(&leaseDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
+	ids, ok := task.IDs.Read(p, "")
+	switch {
+	case !ok:
+		return p.Unknown()
+	case ids.FSUID == f.UID:
+		return p.AllowFor("it is the owner")
+	}
+	return capability.Verdict(p, userns.Initial(), fmt.Sprintf("%s belongs to uid %d, not to uid %d", check.Printable(name), f.UID, ids.FSUID), capability.CAP_LEASE)
+})
+
+var pipeSizeDoc = check.Doc{
+	ID: "fcntl.pipe-size", Title: "pipe no larger than fs.pipe-max-size, or CAP_SYS_RESOURCE",
+	Text:   "A pipe may grow beyond fs.pipe-max-size only with CAP_SYS_RESOURCE; a user's pipes together beyond fs.pipe-user-pages-soft only with CAP_SYS_RESOURCE or CAP_SYS_ADMIN.",
+	Kernel: "fs/pipe.c:pipe_set_size", Man: "pipe(7)", Cause: check.Sysctl, Errnos: []syscall.Errno{syscall.EPERM},
+}
+
+var pipeSize = check.Gate{Doc: &pipeSizeDoc, Run: func(p *check.Pass) check.Verdict {
+	largest, err := sysctl.Number(p, "fs.pipe-max-size", 1<<20)
+	if err != nil {
+		return p.UnknownFor(err.Error())
+	}
+	size := p.Op.Int("arg")
+	v := capability.Verdict(p, userns.Initial(), fmt.Sprintf("a pipe of %d bytes is asked for, and fs.pipe-max-size is %d", size, largest), capability.CAP_SYS_RESOURCE)
+	switch {
+	case v.Decision == check.Allows:
+		return v
+	case size > int64(largest):
+		v.Cause = check.Sysctl
+		v.Changes = append([]check.Change{{Kind: check.ChangeCode, Risk: check.LowRisk, Text: fmt.Sprintf("ask for at most %d bytes", largest)}}, v.Changes...)
+		v.Changes = append(v.Changes, sysctl.Set("fs.pipe-max-size", strconv.FormatInt(size, 10)))
+		return v
+	}
+	return p.UnknownFor("the user's pipes together may exceed fs.pipe-user-pages-soft; how much they hold is not shown anywhere")
+}}
+
+var addSealsDoc = check.Doc{
+	ID: "fcntl.add-seals", Title: "seals may be added",
+	Text: "Seals are added through a descriptor that is open for writing, to a memory file that is not sealed against sealing (F_SEAL_SEAL).", Kernel: "mm/memfd.c:memfd_add_seals", Man: "fcntl(2)",
+	Cause: check.Sealed, Errnos: []syscall.Errno{syscall.EPERM},
+}
+
+var addSeals = check.Gate{Doc: &addSealsDoc, Run: func(p *check.Pass) check.Verdict {
+	if s, err := attr.Seals.ReadErr(p, p.Op.Str("path")); err == nil && s.N&unix.F_SEAL_SEAL != 0 {
+		return p.Deny("the memory file has F_SEAL_SEAL: no seal can be added", check.Change{Kind: check.ChangeCode, Text: "make it with MFD_ALLOW_SEALING, and add F_SEAL_SEAL last"})
+	}
+	if p.Seen == 0 {
+		return p.UnknownFor("whether the descriptor is open for writing is not known")
+	}
+	return p.Deny("the descriptor is not open for writing, or the memory file has F_SEAL_SEAL", check.Change{Kind: check.ChangeCode, Text: "add seals through a descriptor that is open for writing, before F_SEAL_SEAL"})
+}}

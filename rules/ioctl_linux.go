@@ -1,0 +1,162 @@
+package rules
+
+import (
+	"syscall"
+
+	"github.com/go-eperm/eperm/capability"
+	"github.com/go-eperm/eperm/check"
+	"github.com/go-eperm/eperm/dac"
+	"github.com/go-eperm/eperm/lsm"
+	seccomp "github.com/go-eperm/eperm/seccomp/gates"
+	"github.com/go-eperm/eperm/userns"
+	"golang.org/x/sys/unix"
+)
+
+// A privilegedRequest is an ioctl that takes a capability, or the file's ownership.
+type privilegedRequest struct {
+	title string
+	where userns.Where
+	errno syscall.Errno
+	caps  []check.Cap // none: the owner of the file, or CAP_FOWNER
+	maybe string      // why it may be free of it: what decides is not among the arguments
+}
+
+var (
+	initialNS = userns.Initial()
+	netOwner  = userns.OwnerOf("net")
+	sysAdmin  = []check.Cap{capability.CAP_SYS_ADMIN}
+	resource  = []check.Cap{capability.CAP_SYS_RESOURCE}
+	ttyConfig = []check.Cap{capability.CAP_SYS_TTY_CONFIG}
+)
+
+const (
+	ownTerminal = "the caller's own controlling terminal is free"
+	ownConsole  = "a console that is the caller's own controlling terminal is free"
+	getsAreFree = "the commands that only read are free"
+	openForRW   = "a descriptor that is open for writing is free"
+)
+
+// In families, each in the order of its source.
+var privilegedRequests = map[int64]privilegedRequest{
+	// drivers/tty/tty_io.c, tty_ioctl.c
+	unix.TIOCSTI: {"TIOCSTI", initialNS, syscall.EPERM, sysAdmin, ownTerminal}, unix.TIOCCONS: {"TIOCCONS", initialNS, syscall.EPERM, sysAdmin, ""},
+	unix.TIOCVHANGUP: {"TIOCVHANGUP", initialNS, syscall.EPERM, sysAdmin, ""}, unix.TIOCLINUX: {"TIOCLINUX", initialNS, syscall.EPERM, sysAdmin, ownConsole},
+	0x5457: {"TIOCSLCKTRMIOS", initialNS, syscall.EPERM, []check.Cap{capability.CAP_CHECKPOINT_RESTORE, capability.CAP_SYS_ADMIN}, ""},
+	// drivers/tty/vt/vt_ioctl.c
+	0x4b3a: {"KDSETMODE", initialNS, syscall.EPERM, ttyConfig, ownConsole}, 0x4b45: {"KDSKBMODE", initialNS, syscall.EPERM, ttyConfig, ownConsole},
+	0x4b47: {"KDSKBENT", initialNS, syscall.EPERM, ttyConfig, ownConsole}, 0x4b52: {"KDKBDREP", initialNS, syscall.EPERM, ttyConfig, ""},
+	0x4b2f: {"KIOCSOUND", initialNS, syscall.EPERM, ttyConfig, ownConsole}, 0x4b30: {"KDMKTONE", initialNS, syscall.EPERM, ttyConfig, ownConsole},
+	0x5602: {"VT_SETMODE", initialNS, syscall.EPERM, ttyConfig, ownConsole}, 0x5606: {"VT_ACTIVATE", initialNS, syscall.EPERM, ttyConfig, ownConsole},
+	0x5609: {"VT_RESIZE", initialNS, syscall.EPERM, ttyConfig, ownConsole}, 0x560a: {"VT_RESIZEX", initialNS, syscall.EPERM, ttyConfig, ownConsole},
+	0x560b: {"VT_LOCKSWITCH", initialNS, syscall.EPERM, ttyConfig, ""}, 0x560c: {"VT_UNLOCKSWITCH", initialNS, syscall.EPERM, ttyConfig, ""},
+	// fs/ioctl.c, fs/ext4/ioctl.c
+	0x1:        {"FIBMAP", initialNS, syscall.EPERM, []check.Cap{capability.CAP_SYS_RAWIO}, ""},
+	0xc0045877: {"FIFREEZE", userns.OwnerOf("mnt"), syscall.EPERM, sysAdmin, ""}, 0xc0045878: {"FITHAW", userns.OwnerOf("mnt"), syscall.EPERM, sysAdmin, ""},
+	0xc0185879: {"FITRIM", initialNS, syscall.EPERM, sysAdmin, ""}, 0x8004587d: {"FS_IOC_SHUTDOWN", initialNS, syscall.EPERM, sysAdmin, ""},
+	0x41009432: {"FS_IOC_SETFSLABEL", initialNS, syscall.EPERM, sysAdmin, ""}, 0x40087602: {title: "FS_IOC_SETVERSION", errno: syscall.EPERM},
+	0x40086610: {"EXT4_IOC_RESIZE_FS", initialNS, syscall.EPERM, resource, ""}, 0x40086607: {"EXT4_IOC_GROUP_EXTEND", initialNS, syscall.EPERM, resource, ""},
+	0x40286608: {"EXT4_IOC_GROUP_ADD", initialNS, syscall.EPERM, resource, ""}, 0x6611: {"EXT4_IOC_SWAP_BOOT", initialNS, syscall.EPERM, sysAdmin, ""},
+	// block/ioctl.c, drivers/block/loop.c
+	0x125d: {"BLKROSET", initialNS, syscall.EACCES, sysAdmin, ""}, 0x125f: {"BLKRRPART", initialNS, syscall.EACCES, sysAdmin, ""},
+	0x1261: {"BLKFLSBUF", initialNS, syscall.EACCES, sysAdmin, ""}, 0x1269: {"BLKPG", initialNS, syscall.EACCES, sysAdmin, ""},
+	0x4c02: {"LOOP_SET_STATUS", initialNS, syscall.EPERM, sysAdmin, openForRW}, 0x4c04: {"LOOP_SET_STATUS64", initialNS, syscall.EPERM, sysAdmin, openForRW},
+	0x4c07: {"LOOP_SET_CAPACITY", initialNS, syscall.EPERM, sysAdmin, openForRW}, 0x4c08: {"LOOP_SET_DIRECT_IO", initialNS, syscall.EPERM, sysAdmin, openForRW},
+	0x4c09: {"LOOP_SET_BLOCK_SIZE", initialNS, syscall.EPERM, sysAdmin, openForRW},
+	// drivers/char/random.c
+	0x40045201: {"RNDADDTOENTCNT", initialNS, syscall.EPERM, sysAdmin, ""}, 0x40085203: {"RNDADDENTROPY", initialNS, syscall.EPERM, sysAdmin, ""},
+	0x5204: {"RNDZAPENTCNT", initialNS, syscall.EPERM, sysAdmin, ""}, 0x5206: {"RNDCLEARPOOL", initialNS, syscall.EPERM, sysAdmin, ""}, 0x5207: {"RNDRESEEDCRNG", initialNS, syscall.EPERM, sysAdmin, ""},
+	// net/core/dev_ioctl.c, net/ipv4/devinet.c, fib_frontend.c, arp.c, net/bridge/br_ioctl.c, drivers/net/tun.c, net/socket.c
+	unix.SIOCSIFFLAGS: {"SIOCSIFFLAGS", netOwner, syscall.EPERM, netAdmin, ""}, unix.SIOCSIFADDR: {"SIOCSIFADDR", netOwner, syscall.EPERM, netAdmin, ""},
+	unix.SIOCSIFDSTADDR: {"SIOCSIFDSTADDR", netOwner, syscall.EPERM, netAdmin, ""}, unix.SIOCSIFBRDADDR: {"SIOCSIFBRDADDR", netOwner, syscall.EPERM, netAdmin, ""},
+	unix.SIOCSIFNETMASK: {"SIOCSIFNETMASK", netOwner, syscall.EPERM, netAdmin, ""}, unix.SIOCSIFMTU: {"SIOCSIFMTU", netOwner, syscall.EPERM, netAdmin, ""},
+	unix.SIOCSIFNAME: {"SIOCSIFNAME", netOwner, syscall.EPERM, netAdmin, ""}, unix.SIOCSIFHWADDR: {"SIOCSIFHWADDR", netOwner, syscall.EPERM, netAdmin, ""},
+	unix.SIOCSIFHWBROADCAST: {"SIOCSIFHWBROADCAST", netOwner, syscall.EPERM, netAdmin, ""}, unix.SIOCADDMULTI: {"SIOCADDMULTI", netOwner, syscall.EPERM, netAdmin, ""},
+	unix.SIOCDELMULTI: {"SIOCDELMULTI", netOwner, syscall.EPERM, netAdmin, ""}, unix.SIOCSIFPFLAGS: {"SIOCSIFPFLAGS", netOwner, syscall.EPERM, netAdmin, ""},
+	unix.SIOCSIFMAP: {"SIOCSIFMAP", initialNS, syscall.EPERM, netAdmin, ""}, unix.SIOCSIFTXQLEN: {"SIOCSIFTXQLEN", initialNS, syscall.EPERM, netAdmin, ""},
+	unix.SIOCADDRT: {"SIOCADDRT", netOwner, syscall.EPERM, netAdmin, ""}, unix.SIOCDELRT: {"SIOCDELRT", netOwner, syscall.EPERM, netAdmin, ""},
+	unix.SIOCSARP: {"SIOCSARP", netOwner, syscall.EPERM, netAdmin, ""}, unix.SIOCDARP: {"SIOCDARP", netOwner, syscall.EPERM, netAdmin, ""},
+	unix.SIOCETHTOOL: {"SIOCETHTOOL", netOwner, syscall.EPERM, netAdmin, getsAreFree},
+	0x89a0:           {"SIOCBRADDBR", netOwner, syscall.EPERM, netAdmin, ""}, 0x89a1: {"SIOCBRDELBR", netOwner, syscall.EPERM, netAdmin, ""}, 0x89a2: {"SIOCBRADDIF", netOwner, syscall.EPERM, netAdmin, ""},
+	unix.TUNSETIFF: {"TUNSETIFF", netOwner, syscall.EPERM, netAdmin, "an existing device that belongs to the caller's user or group is free"},
+	unix.SIOCGSKNS: {"SIOCGSKNS", netOwner, syscall.EPERM, netAdmin, ""},
+}
+
+var requestCapDoc = check.Doc{
+	ID: "ioctl.privileged", Title: "privileged request,",
+	Text:   "Many ioctl requests take a capability: of terminals, file systems, block devices, the random pool, network interfaces.",
+	Kernel: "drivers/tty/tty_io.c, drivers/tty/vt/vt_ioctl.c, fs/ioctl.c, fs/ext4/ioctl.c, block/ioctl.c, drivers/block/loop.c, drivers/char/random.c, net/core/dev_ioctl.c, drivers/net/tun.c",
+	Man:    "ioctl(2)",
+	Cause:  check.MissingCapability,
+	Errnos: []syscall.Errno{syscall.EPERM, syscall.EACCES},
+}
+
+var privilegedIoctl = check.Gate{Doc: &requestCapDoc, Run: func(p *check.Pass) check.Verdict {
+	r := privilegedRequests[p.Op.Int("request")]
+	v := capability.Verdict(p, r.where, "the request "+r.title+" is privileged", r.caps...)
+	if v.Decision != check.Denies {
+		return v
+	}
+	v.Errno = r.errno
+	switch {
+	case r.maybe != "" && p.Seen == 0:
+		return p.UnknownFor(r.title + " takes a capability, but " + r.maybe)
+	case r.maybe != "":
+		v = v.Note("It depends: " + r.maybe + ".")
+	}
+	return v
+}}
+
+func isPrivileged(o *check.Operation) bool {
+	r, ok := privilegedRequests[o.Int("request")]
+	return ok && r.caps != nil
+}
+
+func takesOwner(o *check.Operation) bool {
+	r, ok := privilegedRequests[o.Int("request")]
+	return ok && r.caps == nil
+}
+
+var nsRequestDoc = check.Doc{
+	ID: "ioctl.namespace", Title: "namespace within reach",
+	Text:   "The owner or parent of a namespace is shown only if it lies within the caller's own user or pid namespace, and the initial one has none.",
+	Kernel: "kernel/nsproxy.c; fs/nsfs.c:ns_ioctl, ns_get_owner; kernel/user_namespace.c:ns_get_owner",
+	Man:    "ioctl_nsfs(2)",
+	Cause:  check.UserNamespace,
+	Errnos: []syscall.Errno{syscall.EPERM},
+}
+
+const (
+	nsGetUserns = 0xb701
+	nsGetParent = 0xb702
+)
+
+var nsRequest = check.Gate{Doc: &nsRequestDoc, Run: func(p *check.Pass) check.Verdict {
+	if p.Seen == 0 {
+		return p.UnknownFor("whether the namespace lies within the caller's is not known before it is asked")
+	}
+	return p.Deny("the namespace that was asked for lies outside the caller's own, or there is none above the initial one",
+		check.Change{Kind: check.ChangeCode, Text: "ask from a process in an outer namespace; an EPERM here is how the walk to the top ends"})
+}}
+
+var ioctlRules = []check.Rule{
+	{
+		Name: "ioctl of a namespace", Calls: []string{"ioctl"}, Doc: "look at a namespace's owner or parent", When: arg("request", nsGetUserns, nsGetParent),
+		Gates: check.Gates(seccomp.Filter, lsm.Hooks(lsm.File, "file_ioctl"), nsRequest),
+	},
+	{
+		Name: "privileged ioctl", Calls: []string{"ioctl"}, Doc: "make a privileged request of a device or file", When: isPrivileged,
+		Gates: check.Gates( // fs/ioctl.c:do_vfs_ioctl, then the driver's
+			seccomp.Filter, lsm.Hooks(lsm.File, "file_ioctl"), privilegedIoctl, lsm.Hooks(lsm.Capable, "capable"),
+		),
+	},
+	{
+		Name: "ioctl of the owner", Calls: []string{"ioctl"}, Doc: "make a request that is for the file's owner", When: takesOwner,
+		Gates: check.Gates(seccomp.Filter, way(check.Target), lsm.Hooks(lsm.File, "file_ioctl"), dac.Owner(check.Target)),
+	},
+}
+
+// tabled says whether a rule of its own judges the request.
+func tabled(o *check.Operation) bool {
+	_, ok := privilegedRequests[o.Int("request")]
+	return ok || arg("request", nsGetUserns, nsGetParent)(o)
+}

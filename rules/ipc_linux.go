@@ -1,0 +1,249 @@
+package rules
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/go-eperm/eperm/capability"
+	"github.com/go-eperm/eperm/check"
+	"github.com/go-eperm/eperm/lsm"
+	seccomp "github.com/go-eperm/eperm/seccomp/gates"
+	"github.com/go-eperm/eperm/task"
+	"github.com/go-eperm/eperm/userns"
+)
+
+// System V objects: queues, semaphores, shared memory.
+var ipcRules = []check.Rule{
+	{
+		Name: "ipc get", Calls: []string{"msgget", "semget", "shmget"}, Doc: "find a System V object by its key",
+		Gates: check.Gates(seccomp.Filter, known("key"), hugePages.If(func(o *check.Operation) bool { return o.Is("shmget") && o.Int("flags")&shmHugeTLB != 0 }), ipcPerms, lsm.Hooks(lsm.Other, "ipc_associate")), // ipc/util.c:ipc_check_perms
+	},
+	{
+		Name: "ipc use", Calls: []string{"msgsnd", "msgrcv", "semop", "semtimedop", "shmat"}, Doc: "use a System V object",
+		Gates: check.Gates(seccomp.Filter, known("id"), ipcPerms, lsm.Hooks(lsm.Other, "ipc_permission")), // ipc/util.c:ipcperms
+	},
+	{
+		Name: "ipc control", Calls: []string{"msgctl", "semctl", "shmctl"}, Doc: "look at, change or remove a System V object",
+		Gates: check.Gates(seccomp.Filter, known("id"), ipcPerms.If(not(ipcOwned)), ipcOwner.If(ipcOwned), lsm.Hooks(lsm.Other, "ipc_permission")), // ipc/util.c:ipcctl_obtain_check
+	},
+}
+
+// The commands of <linux/ipc.h>, <linux/shm.h>, <linux/sem.h>.
+const (
+	ipcRmid, ipcSet      = 0, 1
+	shmLock, shmUnlock   = 11, 12
+	semSetval, semSetall = 16, 17
+	shmRdonly, shmExec   = 0o10000, 0o100000
+	shmHugeTLB           = 0o4000
+)
+
+// ipcOwned is the commands that are for the owner or creator.
+func ipcOwned(o *check.Operation) bool {
+	cmd := o.Int("cmd")
+	return cmd == ipcRmid || cmd == ipcSet || o.Is("shmctl") && (cmd == shmLock || cmd == shmUnlock)
+}
+
+// An IPCObject is a line of /proc/sysvipc.
+type IPCObject struct {
+	Absent               bool
+	Mode                 uint32 `check:"oct"`
+	UID, GID, CUID, CGID uint32
+}
+
+func (o IPCObject) show() string {
+	if o.Absent {
+		return "none"
+	}
+	return fmt.Sprintf("mode %04o, owner %d:%d, creator %d:%d", o.Mode, o.UID, o.GID, o.CUID, o.CGID)
+}
+
+// ipcObject is a System V object; the key: "shm id 5" or "msg key 1234".
+var ipcObject = check.Probe[IPCObject]{Name: "ipc", Source: "/proc/sysvipc", Show: IPCObject.show, Live: func(k *check.Kernel, key string) (IPCObject, error) {
+	f := strings.Fields(key)
+	if len(f) != 3 {
+		return IPCObject{}, fmt.Errorf("System V object %q", key)
+	}
+	b, err := k.ReadFile("/proc/sysvipc/" + f[0])
+	if err != nil {
+		return IPCObject{}, err
+	}
+	return parseIPC(string(b), f[1], f[2])
+}}
+
+// parseIPC finds the object whose column says so. The columns differ by kind,
+// and have names in the first line.
+func parseIPC(table, column, value string) (IPCObject, error) {
+	lines := strings.Split(table, "\n")
+	head := strings.Fields(lines[0])
+	at := func(name string) int { return slices.Index(head, name) }
+	id := at(column)
+	if column == "id" {
+		id = slices.IndexFunc(head, func(h string) bool { return strings.HasSuffix(h, "id") && len(h) == 5 && h != "cpid" && h != "lpid" }) // shmid, semid, msqid
+	}
+	if id < 0 || at("perms") < 0 || at("uid") < 0 || at("gid") < 0 || at("cuid") < 0 || at("cgid") < 0 {
+		return IPCObject{}, fmt.Errorf("/proc/sysvipc has other columns: %s", check.Printable(lines[0]))
+	}
+	for _, line := range lines[1:] {
+		f := strings.Fields(line)
+		if len(f) != len(head) || f[id] != value {
+			continue
+		}
+		var o IPCObject
+		mode, err := strconv.ParseUint(f[at("perms")], 8, 32)
+		if err != nil {
+			return IPCObject{}, fmt.Errorf("/proc/sysvipc: mode %q: %w", f[at("perms")], err)
+		}
+		o.Mode = uint32(mode) & 0o777
+		for name, to := range map[string]*uint32{"uid": &o.UID, "gid": &o.GID, "cuid": &o.CUID, "cgid": &o.CGID} {
+			n, err := strconv.ParseUint(f[at(name)], 10, 32)
+			if err != nil {
+				return IPCObject{}, fmt.Errorf("/proc/sysvipc: %s %q: %w", name, f[at(name)], err)
+			}
+			*to = uint32(n)
+		}
+		return o, nil
+	}
+	return IPCObject{Absent: true}, nil
+}
+
+func ipcKey(o *check.Operation) string {
+	kind := o.Call[:3]
+	if o.Has("key") {
+		return fmt.Sprintf("%s key %d", kind, int32(o.Int("key")))
+	}
+	return fmt.Sprintf("%s id %d", kind, o.Int("id"))
+}
+
+// ipcWants is the permission bits that a call asks for, as a mode of one class.
+func ipcWants(o *check.Operation) (uint32, bool) {
+	flags, ok := uint32(o.Int("flags")), o.Has("flags")
+	switch o.Call {
+	case "msgget", "semget", "shmget":
+		m := flags & 0o777
+		return (m>>6 | m>>3 | m) & 7, ok
+	case "msgsnd":
+		return 2, true
+	case "msgrcv":
+		return 4, true
+	case "semop", "semtimedop":
+		return 2, true // 4, if it only waits for zero
+	case "shmat":
+		want := uint32(4)
+		if flags&shmRdonly == 0 {
+			want |= 2
+		}
+		if flags&shmExec != 0 {
+			want |= 1
+		}
+		return want, ok
+	case "semctl":
+		if c := o.Int("cmd"); c == semSetval || c == semSetall {
+			return 2, true
+		}
+	}
+	return 4, true
+}
+
+var ipcPermsDoc = check.Doc{
+	ID: "ipc.permissions", Title: "mode of the System V object, or CAP_IPC_OWNER",
+	Text:   "The class is owner if the effective uid is the owner's or the creator's, group if a group is, else others; CAP_IPC_OWNER in the IPC namespace stands in.",
+	Kernel: "ipc/util.c:ipcperms",
+	Man:    "sysvipc(7)",
+	Cause:  check.FileMode,
+	Errnos: []syscall.Errno{syscall.EACCES},
+}
+
+var ipcPerms = check.Gate{Doc: &ipcPermsDoc, Run: func(p *check.Pass) check.Verdict {
+	o, ok := ipcObject.Read(p, ipcKey(p.Op))
+	if !ok {
+		return p.Unknown()
+	}
+	if o.Absent {
+		return p.AllowFor("there is no such object")
+	}
+	want, ok := ipcWants(p.Op)
+	if !ok {
+		return p.UnknownFor("the flags are not known")
+	}
+	ids, ok := task.IDs.Read(p, "")
+	if !ok {
+		return p.Unknown()
+	}
+	class, granted := "others", o.Mode
+	switch in, ok := ipcGroup(p, ids, o); {
+	case ids.EUID == o.UID || ids.EUID == o.CUID:
+		class, granted = "owner", o.Mode>>6
+	case !ok:
+		return p.Unknown()
+	case in:
+		class, granted = "group", o.Mode>>3
+	}
+	if want&^granted&7 == 0 {
+		return p.AllowFor("granted to " + class)
+	}
+	v := capability.Verdict(p, userns.OwnerOf("ipc"), fmt.Sprintf("the object (mode %04o, owner %d:%d) does not grant this to uid %d (class: %s)", o.Mode, o.UID, o.GID, ids.EUID, class), capability.CAP_IPC_OWNER)
+	if v.Decision == check.Denies && v.Cause == check.MissingCapability {
+		v.Cause = check.FileMode
+		v.Changes = append([]check.Change{{Kind: check.ChangeCode, Risk: check.LowRisk, Text: "let the owner change its mode or group (IPC_SET), or make it with a mode that includes this user"}}, v.Changes...)
+	}
+	return v
+}}
+
+func ipcGroup(p *check.Pass, ids task.Creds, o IPCObject) (in, ok bool) {
+	if ids.EGID == o.GID || ids.EGID == o.CGID {
+		return true, true
+	}
+	groups, ok := task.Groups.Read(p, "")
+	return slices.Contains(groups.List, o.GID) || slices.Contains(groups.List, o.CGID), ok
+}
+
+var ipcOwnerDoc = check.Doc{
+	ID: "ipc.owner", Title: "owner or creator of the System V object, or",
+	Text:   "Changing, removing and locking are for the owner and the creator (effective uid), or CAP_SYS_ADMIN in the IPC namespace (CAP_IPC_LOCK for SHM_LOCK).",
+	Kernel: "ipc/util.c:ipcctl_obtain_check; ipc/shm.c:shmctl_do_lock",
+	Man:    "shmctl(2)",
+	Cause:  check.MissingCapability,
+	Errnos: []syscall.Errno{syscall.EPERM},
+}
+
+var ipcOwner = check.Gate{Doc: &ipcOwnerDoc, Run: func(p *check.Pass) check.Verdict {
+	o, ok := ipcObject.Read(p, ipcKey(p.Op))
+	switch {
+	case !ok:
+		return p.Unknown()
+	case o.Absent:
+		return p.AllowFor("there is no such object")
+	}
+	ids, ok := task.IDs.Read(p, "")
+	switch {
+	case !ok:
+		return p.Unknown()
+	case ids.EUID == o.UID || ids.EUID == o.CUID:
+		return p.AllowFor("it is the owner or creator")
+	}
+	c := capability.CAP_SYS_ADMIN
+	if cmd := p.Op.Int("cmd"); p.Op.Is("shmctl") && (cmd == shmLock || cmd == shmUnlock) {
+		c = capability.CAP_IPC_LOCK
+	}
+	return capability.Verdict(p, userns.OwnerOf("ipc"), fmt.Sprintf("the object belongs to uid %d (made by %d), not to uid %d", o.UID, o.CUID, ids.EUID), c)
+}}
+
+var hugePagesDoc = check.Doc{
+	ID: "ipc.huge-pages", Title: "group of vm.hugetlb_shm_group, or CAP_IPC_LOCK",
+	Text:   "Shared memory of huge pages is for CAP_IPC_LOCK, the group of vm.hugetlb_shm_group, or (on the way out) who has room in RLIMIT_MEMLOCK.",
+	Kernel: "fs/hugetlbfs/inode.c:can_do_hugetlb_shm, hugetlb_file_setup",
+	Man:    "shmget(2)",
+	Cause:  check.Sysctl,
+	Errnos: []syscall.Errno{syscall.EPERM},
+}
+
+var hugePages = check.Gate{Doc: &hugePagesDoc, Run: func(p *check.Pass) check.Verdict {
+	v := capability.Verdict(p, userns.Initial(), "shared memory of huge pages is asked for", capability.CAP_IPC_LOCK)
+	if v.Decision == check.Denies && p.Seen == 0 {
+		return p.UnknownFor("membership of vm.hugetlb_shm_group or room in RLIMIT_MEMLOCK may allow it")
+	}
+	return v
+}}

@@ -1,0 +1,120 @@
+package rules
+
+import (
+	"fmt"
+	"syscall"
+
+	"github.com/go-eperm/eperm/capability"
+	"github.com/go-eperm/eperm/check"
+	"github.com/go-eperm/eperm/dac"
+	"github.com/go-eperm/eperm/lsm"
+	seccomp "github.com/go-eperm/eperm/seccomp/gates"
+	"github.com/go-eperm/eperm/sysctl"
+	"github.com/go-eperm/eperm/task"
+	"github.com/go-eperm/eperm/userns"
+	"golang.org/x/sys/unix"
+)
+
+var miscRules = []check.Rule{
+	{
+		Name: "fanotify_init", Calls: []string{"fanotify_init"}, Doc: "make a fanotify group",
+		Gates: check.Gates(seccomp.Filter, check.When(fanotifyAdmin, need(userns.Initial(), capability.CAP_SYS_ADMIN)...)), // fs/notify/fanotify/fanotify_user.c:fanotify_init
+	},
+	{
+		Name: "fanotify_mark", Calls: []string{"fanotify_mark"}, Doc: "watch with fanotify",
+		Gates: check.Gates( // fs/notify/fanotify/fanotify_user.c:do_fanotify_mark
+			seccomp.Filter,
+			check.When(flagged(unix.FAN_MARK_MOUNT|unix.FAN_MARK_FILESYSTEM), need(userns.Initial(), capability.CAP_SYS_ADMIN)...),
+			way(check.Target), dac.Read(check.Target).If(hasPath), lsm.Hooks(lsm.File, "path_notify"),
+		),
+	},
+	{
+		Name: "landlock_restrict_self", Calls: []string{"landlock_restrict_self"}, Doc: "sandbox this thread",
+		Gates: check.Gates(seccomp.Filter, landlockNNP),
+	},
+	{
+		Name: "alarm clock", Calls: []string{"timerfd_create", "timer_create", "clock_nanosleep"}, Doc: "use a clock that wakes the machine",
+		Gates: check.Gates(seccomp.Filter, known("clock"), check.When(arg("clock", unix.CLOCK_REALTIME_ALARM, unix.CLOCK_BOOTTIME_ALARM), need(userns.Initial(), capability.CAP_WAKE_ALARM)...)), // fs/timerfd.c, kernel/time/alarmtimer.c
+	},
+	{
+		Name: "memory policy", Calls: []string{"mbind"}, Doc: "place memory on nodes",
+		Gates: check.Gates(seccomp.Filter, check.When(flagged(mpolMoveAll), need(userns.Initial(), capability.CAP_SYS_NICE)...)), // mm/mempolicy.c:kernel_mbind
+	},
+	{
+		Name: "robust list", Calls: []string{"get_robust_list"}, Doc: "look at another thread's futexes",
+		Gates: check.Gates(seccomp.Filter, known("pid"), ptraceCreds, ptraceDumpable, ptraceSubset, yamaGate, lsm.Hooks(lsm.Ptrace, "ptrace_access_check")), // kernel/futex/syscalls.c:get_robust_list
+	},
+	{
+		Name: "memfd", Calls: []string{"memfd_create"}, Doc: "make a memory file",
+		Gates: check.Gates(seccomp.Filter, memfdExec),
+	},
+}
+
+const (
+	mpolMoveAll = 4 // MPOL_MF_MOVE_ALL
+	// FANOTIFY_ADMIN_INIT_FLAGS of include/linux/fanotify.h, and what makes a group unprivileged.
+	fanotifyAdminFlags = unix.FAN_CLASS_CONTENT | unix.FAN_CLASS_PRE_CONTENT | unix.FAN_REPORT_TID | unix.FAN_REPORT_PIDFD | unix.FAN_UNLIMITED_QUEUE | unix.FAN_UNLIMITED_MARKS
+	fanotifyFID        = unix.FAN_REPORT_FID | unix.FAN_REPORT_DIR_FID
+	mfdExec            = 0x10 // MFD_EXEC
+)
+
+// fanotifyAdmin is what fanotify_init allows only to CAP_SYS_ADMIN (since 5.13 the rest is for all).
+func fanotifyAdmin(o *check.Operation) bool {
+	flags := o.Int("flags")
+	return flags&fanotifyAdminFlags != 0 || flags&fanotifyFID == 0
+}
+
+var landlockNNPDoc = check.Doc{
+	ID: "landlock.restrict", Title: "no_new_privs, or",
+	Text:   "Sandboxing oneself with Landlock takes no_new_privs, or CAP_SYS_ADMIN in the own user namespace.",
+	Kernel: "security/landlock/syscalls.c:landlock_restrict_self",
+	Man:    "landlock_restrict_self(2)",
+	Cause:  check.NoNewPrivs,
+	Errnos: []syscall.Errno{syscall.EPERM},
+}
+
+var landlockNNP = check.Gate{Doc: &landlockNNPDoc, Param: "CAP_SYS_ADMIN", Run: nnpOrAdmin("landlock_restrict_self")}
+
+// nnpOrAdmin is the condition of those who sandbox themselves.
+func nnpOrAdmin(before string) func(p *check.Pass) check.Verdict {
+	return func(p *check.Pass) check.Verdict {
+		nnp, ok := task.NoNewPrivs.Read(p, "")
+		switch {
+		case !ok:
+			return p.Unknown()
+		case nnp.Set:
+			return p.AllowFor("no_new_privs is set")
+		}
+		v := capability.Verdict(p, userns.Own(), "no_new_privs is not set", capability.CAP_SYS_ADMIN)
+		if v.Decision == check.Denies {
+			v.Cause, v.Notes = check.NoNewPrivs, nil
+			v.Changes = append([]check.Change{{Kind: check.ChangeCode, Risk: check.LowRisk, Text: "call prctl(PR_SET_NO_NEW_PRIVS, 1) before " + before,
+				Assume: []check.Assumption{check.AssumeIs(&task.NoNewPrivs, "", task.Flag{Set: true})}}}, v.Changes...)
+		}
+		return v
+	}
+}
+
+var memfdDoc = check.Doc{
+	ID: "memfd.noexec", Title: "memory files may be executable (vm.memfd_noexec)",
+	Text:   "With vm.memfd_noexec=2 in the pid namespace, memory files with MFD_EXEC are refused.",
+	Kernel: "mm/memfd.c:check_sysctl_memfd_noexec",
+	Man:    "memfd_create(2)",
+	Cause:  check.Sysctl,
+	Errnos: []syscall.Errno{syscall.EACCES},
+}
+
+var memfdExec = check.Gate{Doc: &memfdDoc, Run: func(p *check.Pass) check.Verdict {
+	if p.Op.Has("flags") && p.Op.Int("flags")&mfdExec == 0 {
+		return p.AllowFor("MFD_EXEC is not given: the kernel makes it not executable by itself")
+	}
+	n, err := sysctl.Number(p, "vm.memfd_noexec", 0)
+	switch {
+	case err != nil:
+		return p.UnknownFor(err.Error())
+	case n < 2:
+		return p.AllowFor(fmt.Sprintf("vm.memfd_noexec is %d", n))
+	}
+	return p.Deny("vm.memfd_noexec is 2: memory files that can be executed are refused",
+		check.Change{Kind: check.ChangeCode, Risk: check.LowRisk, Text: "make it with MFD_NOEXEC_SEAL"}, sysctl.Set("vm.memfd_noexec", "1"))
+}}
