@@ -165,7 +165,7 @@ func oraclePlace() string {
 	}
 	defer os.Remove(f.Name())
 	defer f.Close()
-	if unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS, appendBit) != nil || unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS, 0) != nil {
+	if unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS, kerneltest.FlagAppendOnly) != nil || unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS, 0) != nil {
 		return ""
 	}
 	return "/dev/shm"
@@ -199,7 +199,7 @@ func makeScenes(t *testing.T, base string, r *rand.Rand, n int) {
 					setACL(t, p, r)
 				}
 				if r.IntN(8) == 0 {
-					flags(t, p, []int{immutableBit, appendBit}[r.IntN(2)], 0)
+					kerneltest.SetFlags(t, p, []int{kerneltest.FlagImmutable, kerneltest.FlagAppendOnly}[r.IntN(2)], 0)
 				}
 			}
 		}

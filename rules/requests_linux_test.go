@@ -313,9 +313,17 @@ func callCases() []live {
 			return sys("setrlimit", unix.Prlimit(0, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 1 << 31, Max: 1 << 31}, nil))
 		}, op: always(op.Setrlimit(unix.RLIMIT_NOFILE, 1<<31, 1<<31)), errno: unix.EPERM, cause: eperm.Sysctl, cap: capability.None},
 		{name: "setgroups denied", ids: "getgroups.EPERM.2 k.misc.EPERM.12", subject: kerneltest.Subject{Cloneflags: unix.CLONE_NEWUSER}, try: func(string) error { return setgroups(0) }, errno: unix.EPERM, cause: eperm.UserNamespace, cap: capability.None},
-		{name: "unshare, chrooted", ids: "unshare.EPERM.3 clone.EPERM.4", subject: kerneltest.Subject{Chroot: "/dev"}, try: func(string) error {
+		{name: "unshare, chrooted", ids: "unshare.EPERM.3 clone.EPERM.4", subject: chrooted(), try: func(string) error {
 			_, _, err := syscall.StartProcess("/x", []string{"x"}, &syscall.ProcAttr{Sys: &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER}})
 			return err
 		}, op: always(op.Clone(unix.CLONE_NEWUSER)), errno: unix.EPERM, cause: eperm.UserNamespace, cap: capability.None},
 	}
+}
+
+// chrooted is a subject whose root is not that of its mount namespace, but shows the same.
+func chrooted() kerneltest.Subject {
+	return kerneltest.Subject{Cloneflags: unix.CLONE_NEWNS, Chroot: mountPoint, Prepare: func(c *kerneltest.C) {
+		require.NoError(c, unix.Mount("none", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
+		require.NoError(c, unix.Mount("/", mountPoint, "", unix.MS_BIND|unix.MS_REC, ""))
+	}}
 }

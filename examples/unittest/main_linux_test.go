@@ -14,7 +14,7 @@ import (
 func TestMain(m *testing.M) { epermtest.Main(m) }
 
 // service is who the service runs as: another user than the one who owns its log.
-var service = epermtest.Subject{UID: epermtest.Nobody}
+var service = epermtest.Subject{UID: 4242}
 
 // ports has ports of its own: the test disturbs nobody, and takes no root.
 var ports = epermtest.Subject{Namespaces: epermtest.NewNet}
