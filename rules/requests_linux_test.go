@@ -316,14 +316,17 @@ func callCases() []live {
 		{name: "unshare, chrooted", ids: "unshare.EPERM.3 clone.EPERM.4", subject: chrooted(), try: func(string) error {
 			_, _, err := syscall.StartProcess("/x", []string{"x"}, &syscall.ProcAttr{Sys: &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER}})
 			return err
-		}, op: always(op.Clone(unix.CLONE_NEWUSER)), errno: unix.EPERM, cause: eperm.UserNamespace, cap: capability.None},
+		}, op: always(op.Clone(unix.CLONE_NEWUSER)), errno: unix.EPERM, cause: eperm.State, cap: capability.None},
 	}
 }
 
-// chrooted is a subject whose root is not that of its mount namespace, but shows the same.
+// chrooted is a subject whose root is a plain directory that holds what a diagnosis reads.
 func chrooted() kerneltest.Subject {
-	return kerneltest.Subject{Cloneflags: unix.CLONE_NEWNS, Chroot: mountPoint, Prepare: func(c *kerneltest.C) {
+	root := mountPoint + "/root"
+	return kerneltest.Subject{Cloneflags: unix.CLONE_NEWNS, Chroot: root, Prepare: func(c *kerneltest.C) {
 		require.NoError(c, unix.Mount("none", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
-		require.NoError(c, unix.Mount("/", mountPoint, "", unix.MS_BIND|unix.MS_REC, ""))
+		require.NoError(c, unix.Mount("none", mountPoint, "tmpfs", 0, ""))
+		require.NoError(c, os.MkdirAll(root+"/proc", 0o755))
+		require.NoError(c, unix.Mount("/proc", root+"/proc", "", unix.MS_BIND|unix.MS_REC, ""))
 	}}
 }
