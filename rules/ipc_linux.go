@@ -64,7 +64,7 @@ func (o IPCObject) show() string {
 var ipcObject = check.Probe[IPCObject]{Name: "ipc", Source: "/proc/sysvipc", Show: IPCObject.show, Live: func(k *check.Kernel, key string) (IPCObject, error) {
 	f := strings.Fields(key)
 	if len(f) != 3 {
-		return IPCObject{}, fmt.Errorf("System V object %q", key)
+		return IPCObject{}, fmt.Errorf("no System V object: %q", key)
 	}
 	b, err := k.ReadFile("/proc/sysvipc/" + f[0])
 	if err != nil {
