@@ -76,8 +76,17 @@ func TestClauses(t *testing.T) {
 		name  string
 		cases []live
 	}{
-		{"capabilities", capabilityCases()}, {"attributes", attributeCases()}, {"userns", userNamespaceCases()}, {"seccomp", seccompCases()}, {"files", fileCases()},
-		{"paths", pathCases()}, {"requests", requestCases()}, {"fcntl", fcntlCases()}, {"ipc", ipcCases()}, {"sockets", socketCases()}, {"calls", callCases()},
+		{"capabilities", capabilityCases()},
+		{"attributes", attributeCases()},
+		{"userns", userNamespaceCases()},
+		{"seccomp", seccompCases()},
+		{"files", fileCases()},
+		{"paths", pathCases()},
+		{"requests", requestCases()},
+		{"fcntl", fcntlCases()},
+		{"ipc", ipcCases()},
+		{"sockets", socketCases()},
+		{"calls", callCases()},
 	} {
 		ran := t.Run(group.name, func(t *testing.T) {
 			for _, l := range group.cases {

@@ -8,7 +8,22 @@ import (
 )
 
 // families are the rules, a slice for each file of this package.
-var families = [][]check.Rule{sysctlRules, fileRules, execRules, signalRules, credRules, processRules, socketRules, namespaceRules, systemRules, terminalRules, ioctlRules, fcntlRules, ipcRules, miscRules}
+var families = [][]check.Rule{
+	sysctlRules,
+	fileRules,
+	execRules,
+	signalRules,
+	credRules,
+	processRules,
+	socketRules,
+	namespaceRules,
+	systemRules,
+	terminalRules,
+	ioctlRules,
+	fcntlRules,
+	ipcRules,
+	miscRules,
+}
 
 // All is every rule.
 func All() []check.Rule { return slices.Concat(families...) }
