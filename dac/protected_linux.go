@@ -5,6 +5,7 @@ import (
 	"path"
 	"syscall"
 
+	"github.com/go-eperm/eperm/attr"
 	"github.com/go-eperm/eperm/capability"
 	"github.com/go-eperm/eperm/check"
 	"github.com/go-eperm/eperm/inode"
@@ -115,6 +116,8 @@ func ProtectedHardlinks(of check.Role) check.Gate {
 			why = "is set-user-ID"
 		case f.Mode&(unix.S_ISGID|0o010) == unix.S_ISGID|0o010:
 			why = "is set-group-ID"
+		case f.Attrs&unix.STATX_ATTR_IMMUTABLE != 0: // inode_permission(MAY_WRITE) refuses, whoever asks
+			why = "is immutable"
 		default:
 			v := permission(p, name, f, mayRead|mayWrite, []check.Cap{capability.CAP_DAC_OVERRIDE})
 			if v.Decision != check.Denies {
@@ -128,6 +131,10 @@ func ProtectedHardlinks(of check.Role) check.Gate {
 				v.Cause = check.ProtectedLink
 			}
 			v.Changes = append(append([]check.Change{ActAs(f.UID)}, v.Changes...), global(sysctl.Set("fs.protected_hardlinks", "0")))
+			if why == "is immutable" {
+				v.Cause = check.Immutable
+				v.Changes = append([]check.Change{attr.Clear(name, "i", unix.STATX_ATTR_IMMUTABLE)}, v.Changes...)
+			}
 		}
 		return v
 	}}
