@@ -2,7 +2,7 @@
 GO ?= go
 export CGO_ENABLED ?= 1
 
-.PHONY: check test race user fmt vet static cross generated tidy bench fuzz
+.PHONY: check test race user fmt vet static cross generated tidy bench fuzz lab
 
 check: fmt vet static race cross generated tidy
 
@@ -42,3 +42,8 @@ bench:
 fuzz:
 	@for p in $$($(GO) list ./...); do for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz'); do \
 		echo "fuzz $$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime 5s $$p || exit 1; done; done
+
+# The tests on other kernels, with security modules that enforce, in QEMU without KVM.
+lab:
+	./lab/fetch
+	EPERM_TEST_MUST=lab $(GO) test -count 1 ./lab

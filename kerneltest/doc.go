@@ -62,6 +62,6 @@
 // The environment variable EPERM_TEST_MUST lists the needs that the machine has
 // declared to meet, or "all": with EPERM_TEST_MUST=root,captrace a test that
 // would skip for one of these fails. The names: root, captrace, userns, ext4,
-// loop, cap-N, kernel-MAJOR.MINOR, landlock-N, program-NAME, and those that
+// loop, cap-N, kernel-MAJOR.MINOR, landlock-N, lsm-NAME, program-NAME, and those that
 // tests make with [Needs].
 package kerneltest

@@ -184,3 +184,18 @@ func Program(name string) Need {
 
 // Needs is a need of one's own: missing says why it is not met, "" if it is.
 func Needs(name string, missing func() string) Need { return Need{name, missing} }
+
+// LSM needs this security module to be active (its name as in
+// /sys/kernel/security/lsm). Name: lsm-NAME.
+func LSM(name string) Need {
+	return Need{"lsm-" + name, func() string {
+		b, err := os.ReadFile("/sys/kernel/security/lsm")
+		if err != nil {
+			return err.Error()
+		}
+		if !slices.Contains(strings.Split(strings.TrimSpace(string(b)), ","), name) {
+			return "the active modules are " + strings.TrimSpace(string(b))
+		}
+		return ""
+	}}
+}

@@ -1,0 +1,71 @@
+package lab
+
+import (
+	"flag"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-eperm/eperm/kerneltest"
+)
+
+var (
+	runFlag   = flag.String("lab.run", "", "run only these tests in the guests (a -test.run)")
+	limitFlag = flag.Duration("lab.limit", time.Minute, "how long a boot may take, with all that runs in it")
+)
+
+// boots is what the lab boots.
+var boots = []boot{
+	{
+		name: "facts", kernels: []string{"5.10", "6.1", "6.12", "7"}, lsm: "landlock,lockdown,yama", ext4: true, must: "root,ext4",
+		run: []test{{pkg: "task"}, {pkg: "userns"}, {pkg: "capability"}, {pkg: "attr"}, {pkg: "mount"}, {pkg: "task", uid: 1000}, {pkg: "mount", uid: 1000}},
+	},
+}
+
+func TestLab(t *testing.T) {
+	kerneltest.Require(t, inLab)
+	if testing.Short() {
+		t.Skip("kerneltest: skipped, needs time: -short")
+	}
+	for _, b := range boots {
+		for _, series := range b.kernels {
+			t.Run(series+"/"+b.name, func(t *testing.T) {
+				t.Parallel()
+				kerneltest.Require(t, have(series))
+				b.test(t, series)
+			})
+		}
+	}
+}
+
+func (b boot) test(t *testing.T, series string) {
+	runs, console := b.start(t, series)
+	t.Logf("console:\n%s", strings.TrimSpace(console))
+	for i, run := range runs {
+		t.Run(b.run[i].name(), func(t *testing.T) {
+			top, rest := results(t, run.output)
+			failed := false
+			for _, r := range top {
+				r.tell(t, "")
+				failed = failed || r.action != "pass" && r.action != "skip"
+			}
+			switch {
+			case run.end == "":
+				t.Errorf("did not end; the console:\n%s\nwritten:\n%s", console, tail(run.output))
+			case run.end != "exit 0" && !failed:
+				t.Errorf("%s; written:\n%s", run.end, tail([]byte(rest)))
+			case len(top) == 0:
+				t.Errorf("no test ran: %s", tail(run.output))
+			default:
+				t.Log(run.end, strings.TrimSpace(rest))
+			}
+		})
+	}
+}
+
+func tail(b []byte) string {
+	if len(b) > 4000 {
+		b = b[len(b)-4000:]
+	}
+	return string(b)
+}
