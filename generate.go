@@ -1,0 +1,3 @@
+package eperm
+
+//go:generate go run ./internal/gendocs
