@@ -5,6 +5,7 @@ import (
 	"syscall"
 
 	"github.com/go-eperm/eperm/check"
+	"github.com/go-eperm/eperm/lsm/module"
 	"github.com/go-eperm/eperm/task"
 )
 
@@ -49,7 +50,7 @@ func ParseLockdown(s string) (Level, bool) {
 // LockdownGate refuses what the kernel calls reason from the level on.
 func LockdownGate(reason string, from Level) check.Gate {
 	return check.Gate{Doc: &lockdownDoc, Param: "(" + reason + ")", Run: func(p *check.Pass) check.Verdict {
-		if active(p, "lockdown") == check.Allows {
+		if module.State(p, "lockdown") == check.Allows {
 			return p.AllowFor("not active")
 		}
 		text, err := LockdownLevel.ReadErr(p, "")

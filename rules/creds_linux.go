@@ -17,12 +17,12 @@ import (
 var credRules = []check.Rule{
 	{
 		Name: "setuid", Calls: []string{"setuid", "setreuid", "setresuid"}, Doc: "change user ids",
-		Gates: check.Gates(seccomp.Filter, known("uid", "ruid", "euid", "suid"), setID("uid", capability.CAP_SETUID), lsm.Hooks(lsm.Capable, "capable")), // kernel/sys.c:__sys_setuid
+		Gates: check.Gates(seccomp.Filter, known("uid", "ruid", "euid", "suid"), lsm.Asked(setID("uid", capability.CAP_SETUID))), // kernel/sys.c:__sys_setuid
 		After: afterSetuid,
 	},
 	{
 		Name: "setgid", Calls: []string{"setgid", "setregid", "setresgid"}, Doc: "change group ids",
-		Gates: check.Gates(seccomp.Filter, known("gid", "rgid", "egid", "sgid"), setID("gid", capability.CAP_SETGID), lsm.Hooks(lsm.Capable, "capable")), // kernel/sys.c:__sys_setgid
+		Gates: check.Gates(seccomp.Filter, known("gid", "rgid", "egid", "sgid"), lsm.Asked(setID("gid", capability.CAP_SETGID))), // kernel/sys.c:__sys_setgid
 		After: func(o *check.Operation) []check.Assumption {
 			gid := uint32(o.Int("gid"))
 			return []check.Assumption{check.Assume(&task.IDs, "", func(c task.Creds) task.Creds {

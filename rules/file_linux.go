@@ -91,8 +91,7 @@ var fileRules = []check.Rule{
 			lsm.Hooks(lsm.Path, "path_chown"),
 			maySetattr(check.Target),
 			lsm.Hooks(lsm.File, "inode_setattr"),
-			dac.Chown(check.Target), dac.DropSetID(check.Target),
-			lsm.Hooks(lsm.Capable, "capable"),
+			lsm.Asked(dac.Chown(check.Target), dac.DropSetID(check.Target)),
 		),
 	},
 	{
@@ -104,8 +103,7 @@ var fileRules = []check.Rule{
 			lsm.Hooks(lsm.Path, "path_chmod"),
 			maySetattr(check.Target),
 			lsm.Hooks(lsm.File, "inode_setattr"),
-			dac.Owner(check.Target),
-			lsm.Hooks(lsm.Capable, "capable"),
+			lsm.Asked(dac.Owner(check.Target)),
 		),
 	},
 	{
@@ -158,7 +156,7 @@ var fileRules = []check.Rule{
 			openType,
 			check.When(opensForWriting, attr.Immutable(check.Target), userns.Unmapped(check.Target).Answers(syscall.EACCES)),
 			dac.Want(check.Target, openMode),
-			lsm.Hooks(lsm.File, "inode_permission"),
+			lsm.Permission(check.Target, openMode),
 			attr.AppendOnly(check.Target).If(func(o *check.Operation) bool {
 				f := o.Int("flags")
 				return f&unix.O_ACCMODE != unix.O_RDONLY && f&unix.O_APPEND == 0 || f&unix.O_TRUNC != 0
@@ -215,7 +213,7 @@ var fileRules = []check.Rule{
 	{
 		Name: "chdir", Calls: []string{"chdir", "fchdir"}, Doc: "change the working directory",
 		Gates: check.Gates( // fs/open.c:chdir
-			seccomp.Filter, way(check.Target), dac.Execute(check.Target), lsm.Hooks(lsm.File, "inode_permission"),
+			seccomp.Filter, way(check.Target), dac.Execute(check.Target), lsm.Permission(check.Target, func(*check.Operation) uint32 { return 1 }),
 		),
 	},
 	{
@@ -228,7 +226,7 @@ var fileRules = []check.Rule{
 			seccomp.Filter, way(check.Target),
 			attr.Immutable(check.Target).If(func(o *check.Operation) bool { return o.Int("mode")&2 != 0 }),
 			dac.Want(check.Target, func(o *check.Operation) uint32 { return uint32(o.Int("mode")) & 7 }),
-			lsm.Hooks(lsm.File, "inode_permission"),
+			lsm.Permission(check.Target, func(o *check.Operation) uint32 { return uint32(o.Int("mode")) & 7 }),
 		),
 	},
 	{

@@ -146,7 +146,7 @@ var ioctlRules = []check.Rule{
 	{
 		Name: "privileged ioctl", Calls: []string{"ioctl"}, Doc: "make a privileged request of a device or file", When: isPrivileged,
 		Gates: check.Gates( // fs/ioctl.c:do_vfs_ioctl, then the driver's
-			seccomp.Filter, lsm.Hooks(lsm.File, "file_ioctl"), privilegedIoctl, lsm.Hooks(lsm.Capable, "capable"),
+			seccomp.Filter, lsm.Hooks(lsm.File, "file_ioctl"), lsm.Asked(privilegedIoctl),
 		),
 	},
 	{

@@ -48,8 +48,7 @@ var processRules = []check.Rule{
 		Gates: check.Gates( // kernel/sys.c:do_prlimit, check_prlimit_permission
 			seccomp.Filter,
 			prlimitOwner,
-			hardLimit,
-			lsm.Hooks(lsm.Capable, "capable"),
+			lsm.Asked(hardLimit),
 			lsm.Hooks(lsm.Other, "task_setrlimit"),
 		),
 	},

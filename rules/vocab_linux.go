@@ -21,7 +21,7 @@ import (
 // need is kernel/capability.c:ns_capable: the capability, then what security
 // modules say of it.
 func need(where userns.Where, caps ...check.Cap) []check.Gate {
-	return append([]check.Gate{capability.Need(where, caps...)}, lsm.Hooks(lsm.Capable, "capable")...)
+	return append([]check.Gate{capability.Need(where, caps...)}, lsm.CapableOf(where, caps...)...)
 }
 
 // needWith is need where the caller answers another errno.
@@ -39,17 +39,21 @@ func way(of check.Role) []check.Gate {
 	if of == check.NewTarget {
 		ancestors = check.NewAncestors
 	}
-	return []check.Gate{dac.Search(ancestors), dac.ProtectedSymlinks(of)}
+	return []check.Gate{dac.Search(ancestors), lsm.Search(ancestors), dac.ProtectedSymlinks(of)}
 }
 
 // mayWrite is fs/namei.c:inode_permission with MAY_WRITE.
 func mayWrite(of check.Role) []check.Gate {
+	bits := uint32(2)
+	if of == check.Parent || of == check.NewParent { // fs/namei.c:may_create, may_delete
+		bits = 3
+	}
 	return check.Gates(
 		mount.ReadOnly(of),
 		attr.Immutable(of),
 		userns.Unmapped(of).Answers(syscall.EACCES),
 		dac.Write(of),
-		lsm.Hooks(lsm.File, "inode_permission"),
+		lsm.Permission(of, func(*check.Operation) uint32 { return bits }),
 	)
 }
 
