@@ -405,20 +405,8 @@ func processIncidents(t *testing.T) []live {
 		}, op: always(op.ProcessVM(pid)), errno: unix.EPERM, cause: eperm.ProcessAccess, cap: capability.CAP_SYS_PTRACE},
 		{ids: "I242", name: "ptrace of another user's process, in a container", subject: noTrace, try: func(string) error { return sys("ptrace", unix.PtraceAttach(pid)) },
 			op: always(op.Ptrace(pid)), errno: unix.EPERM, cause: eperm.ProcessAccess, cap: capability.CAP_SYS_PTRACE},
-		{ids: "I226", name: "lower oom_score_adj of a user", subject: nobody, try: func(string) error { return writeText("/proc/self/oom_score_adj", "-500") },
-			op: always(op.Write("/proc/self/oom_score_adj")), errno: unix.EACCES, cause: eperm.MissingCapability, cap: capability.CAP_SYS_RESOURCE},
 		{ids: "I281", name: "userfaultfd of a user", setup: func(t *testing.T, _ string) { setting(t, "vm.unprivileged_userfaultfd", "0") }, subject: nobody,
 			try: func(string) error { return call("userfaultfd", unix.SYS_USERFAULTFD, unix.O_CLOEXEC) }, op: always(op.Userfaultfd()),
-			errno: unix.EPERM, cause: eperm.Sysctl, cap: capability.CAP_SYS_PTRACE, flip: func(t *testing.T, _ string) { setting(t, "vm.unprivileged_userfaultfd", "1") }},
+			errno: unix.EPERM, cause: eperm.MissingCapability, cap: capability.CAP_SYS_PTRACE, flip: func(t *testing.T, _ string) { setting(t, "vm.unprivileged_userfaultfd", "1") }},
 	}
-}
-
-func writeText(p, text string) error {
-	f, err := os.OpenFile(p, os.O_WRONLY, 0)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	_, err = f.WriteString(text)
-	return err
 }
