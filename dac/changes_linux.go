@@ -21,6 +21,12 @@ func ActAs(uid uint32) check.Change {
 // opening is the ways to let this subject do what mask says, narrowest first.
 func opening(name string, f inode.File, s Subject, mask uint32, class string) []check.Change {
 	perm := permLetters(mask)
+	if inode.IsDescriptor(name) { // what lies behind it may be a pipe or a terminal: neither ACL nor chmod by this name
+		return []check.Change{
+			{Kind: check.ChangeCode, Risk: check.LowRisk, Text: "use the descriptor that is open already, instead of opening " + check.Printable(name) + " again: opening asks for permission anew"},
+			ActAs(f.UID),
+		}
+	}
 	if s.UID == f.UID {
 		return []check.Change{chmod(name, f, "u+"+perm, mask<<6)}
 	}

@@ -231,3 +231,13 @@ func Dir(name string) string {
 	}
 	return name[:i]
 }
+
+// IsDescriptor says whether a path names an open descriptor: to open it asks
+// for the permission of what lies behind it once more.
+func IsDescriptor(name string) bool {
+	switch dir := path.Dir(name); {
+	case strings.HasPrefix(name, "/proc/") && strings.HasSuffix(dir, "/fd"), dir == "/dev/fd":
+		return true
+	}
+	return name == "/dev/stdin" || name == "/dev/stdout" || name == "/dev/stderr"
+}

@@ -125,6 +125,11 @@ func Removexattr(path, name string) Operation {
 	return call("removexattr", check.S("path", path), check.S("name", name))
 }
 
+// Getxattr is getxattr(2) of the attribute name.
+func Getxattr(path, name string) Operation {
+	return call("getxattr", check.S("path", path), check.S("name", name))
+}
+
 // Chattr is ioctl(FS_IOC_SETFLAGS) with FS_*_FL flags (ioctl_iflags(2)).
 func Chattr(path string, flags uint32) Operation {
 	return call("ioctl", check.S("path", path), check.I("request", int64(fsIocSetflags)), check.I("flags", flags))
@@ -145,6 +150,11 @@ func Exec(path string) Operation { return call("execve", check.S("path", path)) 
 
 // Chdir is chdir(2).
 func Chdir(path string) Operation { return call("chdir", check.S("path", path)) }
+
+// Fchdir is fchdir(2) to an open descriptor of the directory at path.
+func Fchdir(path string) Operation {
+	return call("fchdir", check.S("path", path), check.I("opened", 1))
+}
 
 // Chroot is chroot(2).
 func Chroot(path string) Operation { return call("chroot", check.S("path", path)) }

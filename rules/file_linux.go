@@ -168,25 +168,6 @@ var fileRules = []check.Rule{
 		),
 	},
 	{
-		Name: "setxattr", Calls: []string{"setxattr", "lsetxattr", "fsetxattr", "setxattrat", "removexattr", "lremovexattr", "fremovexattr", "removexattrat"},
-		Doc: "set or remove an extended attribute",
-		Gates: check.Gates( // fs/xattr.c:vfs_setxattr → xattr_permission
-			seccomp.Filter,
-			way(check.Target),
-			mount.ReadOnly(check.Target),
-			attr.Immutable(check.Target), attr.AppendOnly(check.Target), userns.Unmapped(check.Target),
-			check.When(xattrNamespace("trusted."), need(userns.Initial(), capability.CAP_SYS_ADMIN)...),
-			xattrUser.If(xattrNamespace("user.")),
-			dac.Write(check.Target).If(xattrNamespace("user.")),
-			dac.Owner(check.Target).If(xattrNamespace("system.posix_acl_")),
-			xattrFileCaps.If(func(o *check.Operation) bool { return o.Str("name") == "security.capability" }),
-			check.When(func(o *check.Operation) bool {
-				return xattrNamespace("security.")(o) && o.Str("name") != "security.capability"
-			}, need(userns.Initial(), capability.CAP_SYS_ADMIN)...),
-			lsm.Hooks(lsm.File, "inode_setxattr"),
-		),
-	},
-	{
 		Name: "chattr", Calls: []string{"ioctl"}, Doc: "change inode flags (FS_IOC_SETFLAGS)",
 		When: arg("request", unix.FS_IOC_SETFLAGS, fsIocSetflags32, fsIocFssetxattr),
 		Gates: check.Gates( // fs/ioctl.c:ioctl_setflags → vfs_fileattr_set
@@ -271,12 +252,6 @@ func writes(o *check.Operation) bool {
 func makesDevice(o *check.Operation) bool {
 	t := o.Int("mode") & unix.S_IFMT
 	return t == unix.S_IFBLK || t == unix.S_IFCHR && o.Int("dev") != 0
-}
-
-func xattrNamespace(prefix string) func(*check.Operation) bool {
-	return func(o *check.Operation) bool {
-		return len(o.Str("name")) >= len(prefix) && o.Str("name")[:len(prefix)] == prefix
-	}
 }
 
 // whenExists is a gate that the kernel asks only where the object of that role

@@ -2,7 +2,6 @@ package rules
 
 import (
 	"fmt"
-	"path"
 	"strings"
 	"syscall"
 
@@ -196,40 +195,6 @@ var verity = onFile(&verityDoc, check.Target, func(p *check.Pass, name string, f
 	return p.Allow()
 })
 
-var xattrUserDoc = check.Doc{
-	ID: "xattr.user", Title: "user.* attribute on a file or directory",
-	Text: "Attributes in user.* exist only on regular files and directories (on others: EPERM for writing); on a sticky directory only its owner " +
-		"or CAP_FOWNER sets them.",
-	Kernel: "fs/xattr.c:xattr_permission",
-	Man:    "xattr(7)",
-	Cause:  check.State,
-	Errnos: []syscall.Errno{syscall.EPERM},
-}
-
-var xattrUser = onFile(&xattrUserDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
-	if !f.IsRegular() && !f.IsDir() {
-		return p.Deny(fmt.Sprintf("%s is a %s: user.* attributes are for files and directories", check.Printable(name), f.Kind()),
-			check.Change{Kind: check.ChangeCode, Text: "keep the attribute on a regular file or a directory"})
-	}
-	if f.IsDir() && f.Mode&unix.S_ISVTX != 0 {
-		return dac.Owner(check.Target).Run(p)
-	}
-	return p.Allow()
-})
-
-var fileCapsDoc = check.Doc{
-	ID: "xattr.file-capabilities", Title: "CAP_SETFCAP over the file",
-	Text:   "Setting file capabilities takes CAP_SETFCAP over the inode.",
-	Kernel: "security/commoncap.c:cap_convert_nscap, cap_inode_setxattr",
-	Man:    "capabilities(7)",
-	Cause:  check.MissingCapability,
-	Errnos: []syscall.Errno{syscall.EPERM},
-}
-
-var xattrFileCaps = onFile(&fileCapsDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
-	return dac.InodeCap(p, name, f, "file capabilities of "+check.Printable(name)+" are to be set", capability.CAP_SETFCAP)
-})
-
 var chattrDoc = check.Doc{
 	ID: "chattr.flags", Title: "change of immutable or append-only",
 	Text:   "Setting or clearing the immutable or append-only flag takes CAP_LINUX_IMMUTABLE in the initial user namespace.",
@@ -284,7 +249,7 @@ var sealedDoc = check.Doc{
 // sealed looks at the seals of a descriptor of this process.
 var sealed = check.Gate{Doc: &sealedDoc, Role: check.Target, Run: func(p *check.Pass) check.Verdict {
 	name, follow := inode.Path(p.Op, check.Target)
-	if !follow || !isDescriptor(name) {
+	if !follow || !inode.IsDescriptor(name) {
 		return p.Allow()
 	}
 	seals, err := attr.Seals.ReadErr(p, name)
@@ -308,8 +273,3 @@ var sealed = check.Gate{Doc: &sealedDoc, Role: check.Target, Run: func(p *check.
 	}
 	return p.Allow()
 }}
-
-func isDescriptor(name string) bool {
-	dir := path.Dir(name)
-	return strings.HasPrefix(name, "/proc/") && strings.HasSuffix(dir, "/fd") || dir == "/dev/fd"
-}

@@ -90,6 +90,12 @@ func not(cond func(*check.Operation) bool) func(*check.Operation) bool {
 	return func(o *check.Operation) bool { return !cond(o) }
 }
 
+func and(conds ...func(*check.Operation) bool) func(*check.Operation) bool {
+	return func(o *check.Operation) bool {
+		return !slices.ContainsFunc(conds, func(cond func(*check.Operation) bool) bool { return !cond(o) })
+	}
+}
+
 // openMode is the permission bits that open(2)'s flags ask for (fs/open.c:build_open_flags, ACC_MODE).
 func openMode(o *check.Operation) uint32 {
 	flags := o.Int("flags")
