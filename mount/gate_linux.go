@@ -2,7 +2,9 @@ package mount
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"github.com/go-eperm/eperm/check"
@@ -69,6 +71,46 @@ func ReadOnly(of check.Role) check.Gate {
 		return flag(p, of, ReadOnlyFlag, "read-only", "rw")
 	}}
 }
+
+var readOnlySuper = check.Doc{
+	ID: "mount.read-only-fs", Title: "writable file system",
+	Text: "A file, directory or link on a file system that is read-only itself, not only through this mount, is refused before its permission bits are looked at; " +
+		"devices, fifos and sockets on it are not.",
+	Kernel: "fs/namei.c:sb_permission",
+	Man:    "mount(8)",
+	Cause:  check.ReadOnly,
+	Errnos: []syscall.Errno{syscall.EROFS},
+}
+
+// ReadOnlySuper is the gate of sb_permission, for operations that write.
+func ReadOnlySuper(of check.Role) check.Gate {
+	return check.Gate{Doc: &readOnlySuper, Role: of, Run: func(p *check.Pass) check.Verdict {
+		name, f, err := inode.Named(p, of)
+		switch {
+		case check.IsMissing(err):
+			return p.AllowFor("does not exist")
+		case err != nil:
+			return p.Unknown()
+		case !f.IsRegular() && !f.IsDir() && !f.IsLink():
+			return p.AllowFor("not asked of a " + f.Kind())
+		}
+		v := Deny(p, name, f, ReadOnlyFlag, "read-only", "rw")
+		if v.Decision != check.Denies {
+			return v
+		}
+		m, ok := At.Read(p, strconv.FormatUint(f.Mnt, 10)) // statfs does not tell the mount's flag from the file system's
+		switch {
+		case !ok:
+			return p.Unknown()
+		case !hasOption(m.SuperOptions, "ro"):
+			return p.AllowFor("only this mount is read-only, not the file system")
+		}
+		return v
+	}}
+}
+
+// hasOption says whether comma-separated mount options have one of that name.
+func hasOption(options, name string) bool { return slices.Contains(strings.Split(options, ","), name) }
 
 // flag judges one mount flag; opposite is the option of a remount that lifts it.
 func flag(p *check.Pass, of check.Role, bit uint64, word, opposite string) check.Verdict {

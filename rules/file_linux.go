@@ -43,8 +43,8 @@ var fileRules = []check.Rule{
 	{
 		Name: "mknod", Calls: []string{"mknod", "mknodat"}, Doc: "make a device node, fifo, socket or file",
 		Gates: check.Gates( // fs/namei.c:do_mknodat → may_mknod, vfs_mknod
-			mknodDir,
 			seccomp.Filter,
+			mknodDir,
 			way(check.Target),
 			mount.ReadOnly(check.Parent),
 			lsm.Hooks(lsm.Path, "path_mknod"),
@@ -135,36 +135,13 @@ var fileRules = []check.Rule{
 		Gates: check.Gates( // fs/open.c:vfs_truncate
 			seccomp.Filter,
 			way(check.Target),
-			mount.ReadOnly(check.Target),
+			until(6, 14, mount.ReadOnly(check.Target)),
 			mayWrite(check.Target),
+			since(6, 14, mount.ReadOnly(check.Target)),
 			attr.AppendOnly(check.Target),
 			lsm.Hooks(lsm.Path, "path_truncate"),
 			sealed,
 			verity.Answers(syscall.EPERM),
-		),
-	},
-	{
-		Name: "open", Calls: []string{"open", "openat", "openat2", "creat"}, Doc: "open a file",
-		Gates: check.Gates( // fs/namei.c:path_openat → open_last_lookups, do_open → may_open; fs/open.c:do_dentry_open
-			seccomp.Filter,
-			way(check.Target),
-			check.When(creates,
-				whenMissing(mount.ReadOnly(check.Parent)),
-				whenMissing(attr.Immutable(check.Parent)), whenMissing(dac.Write(check.Parent)), noCreate),
-			check.When(createsExisting, dac.ProtectedCreate(check.Target)),
-			check.When(opensForWriting, mount.ReadOnly(check.Target)),
-			openType,
-			check.When(opensForWriting, attr.Immutable(check.Target), userns.Unmapped(check.Target).Answers(syscall.EACCES)),
-			dac.Want(check.Target, openMode),
-			lsm.Permission(check.Target, openMode),
-			attr.AppendOnly(check.Target).If(func(o *check.Operation) bool {
-				f := o.Int("flags")
-				return f&unix.O_ACCMODE != unix.O_RDONLY && f&unix.O_APPEND == 0 || f&unix.O_TRUNC != 0
-			}),
-			dac.Owner(check.Target).If(flagged(unix.O_NOATIME)),
-			sealed.If(flagged(unix.O_TRUNC)),
-			verity.If(opensForWriting),
-			lsm.Hooks(lsm.File, "file_open"),
 		),
 	},
 	{
@@ -205,9 +182,12 @@ var fileRules = []check.Rule{
 		Name: "access", Calls: []string{"access", "faccessat", "faccessat2"}, Doc: "ask for permission",
 		Gates: check.Gates( // fs/open.c:do_faccessat, with the real ids unless AT_EACCESS
 			seccomp.Filter, way(check.Target),
-			attr.Immutable(check.Target).If(func(o *check.Operation) bool { return o.Int("mode")&2 != 0 }),
+			ofKind(unix.S_IFREG, noExec).If(asksFor(1)),
+			mount.ReadOnlySuper(check.Target).If(asksFor(2)), // inode_permission
+			attr.Immutable(check.Target).If(asksFor(2)), userns.Unmapped(check.Target).Answers(syscall.EACCES).If(asksFor(2)),
 			dac.Want(check.Target, func(o *check.Operation) uint32 { return uint32(o.Int("mode")) & 7 }),
 			lsm.Permission(check.Target, func(o *check.Operation) uint32 { return uint32(o.Int("mode")) & 7 }),
+			notSpecial(mount.ReadOnly(check.Target)).If(asksFor(2)),
 		),
 	},
 	{
@@ -220,29 +200,31 @@ var fileRules = []check.Rule{
 	},
 }
 
+// asksFor is access(2) with that bit of its mode: 4 read, 2 write, 1 execute.
+func asksFor(bit int64) func(*check.Operation) bool {
+	return func(o *check.Operation) bool { return o.Int("mode")&bit != 0 }
+}
+
 func hasPath(o *check.Operation) bool { return o.Str("path") != "" }
 
-// whenMissing is a gate on the directory that the kernel asks only when O_CREAT
+// whenMissing is gates on the directory that the kernel asks only when O_CREAT
 // has something to make.
-func whenMissing(g check.Gate) check.Gate {
-	run := g.Run
-	g.Run = func(p *check.Pass) check.Verdict {
-		if _, _, err := inode.Named(p, check.Target); !check.IsMissing(err) {
-			return p.AllowFor("the file exists: nothing is to be made")
+func whenMissing(gates ...check.Gate) []check.Gate {
+	for i := range gates {
+		run := gates[i].Run
+		gates[i].Run = func(p *check.Pass) check.Verdict {
+			if _, _, err := inode.Named(p, check.Target); !check.IsMissing(err) {
+				return p.AllowFor("the file exists: nothing is to be made")
+			}
+			return run(p)
 		}
-		return run(p)
 	}
-	return g
+	return gates
 }
 
 // creates is O_CREAT, as far as the directory is asked: gates on it allow where
 // the object exists already (see onCreate).
 func creates(o *check.Operation) bool { return o.Is("creat") || o.Int("flags")&unix.O_CREAT != 0 }
-
-// createsExisting is O_CREAT without O_EXCL.
-func createsExisting(o *check.Operation) bool {
-	return creates(o) && o.Int("flags")&unix.O_EXCL == 0
-}
 
 func writes(o *check.Operation) bool {
 	return !o.Is("read", "readv", "pread64", "preadv", "preadv2", "sendfile")

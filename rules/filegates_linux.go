@@ -162,23 +162,6 @@ var moveDir = check.Gate{Doc: &moveDirDoc, Role: check.Target, Run: func(p *chec
 	return dac.Write(check.Target).Run(p)
 }}
 
-var openTypeDoc = check.Doc{
-	ID: "file.open-type", Title: "device may be opened",
-	Text:   "A device node on a mount with nodev, or of a user namespace, cannot be opened.",
-	Kernel: "fs/namei.c:may_open, may_open_dev",
-	Man:    "mount(8)",
-	Cause:  check.MountOption,
-	Errnos: []syscall.Errno{syscall.EACCES},
-}
-
-// openType is may_open's look at the type.
-var openType = onFile(&openTypeDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
-	if t := f.Type(); t != unix.S_IFBLK && t != unix.S_IFCHR || p.Op.Int("flags")&unix.O_PATH != 0 {
-		return p.Allow()
-	}
-	return mount.Deny(p, name, f, mount.NoDevFlag, "nodev", "dev")
-})
-
 var verityDoc = check.Doc{
 	ID: "file.verity", Title: "no fs-verity",
 	Text:   "A file with fs-verity is read-only for good.",

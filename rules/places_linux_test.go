@@ -121,7 +121,7 @@ func placeCases() []live {
 			write("closed/f", 0o666)(t, d)
 		}, try: at("closed/f", func(p string) error { return sys("acct", unix.Acct(p)) }), op: func(d string) eperm.Operation { return onPath("acct", d+"/closed/f") },
 			errno: unix.EACCES, cause: mode, cap: capability.CAP_DAC_READ_SEARCH},
-		{name: "write-only setting", ids: "k.misc.EACCES.4", setup: write("trigger", 0o200), subject: nobody, try: at("trigger", appendTo), op: func(d string) eperm.Operation { return op.Open(d+"/trigger", unix.O_WRONLY) },
+		{name: "write-only setting", setup: write("trigger", 0o200), subject: nobody, try: at("trigger", appendTo), op: func(d string) eperm.Operation { return op.Open(d+"/trigger", unix.O_WRONLY) },
 			errno: unix.EACCES, cause: mode, cap: override, flip: chmod("trigger", 0o222)},
 		{name: "cgroup file", ids: "k.cgroup.EPERM.1", subject: kerneltest.Subject{Cloneflags: unix.CLONE_NEWNS, Prepare: func(c *kerneltest.C) {
 			require.NoError(c, unix.Mount("none", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))

@@ -11,6 +11,7 @@ import (
 var families = [][]check.Rule{
 	sysctlRules,
 	fileRules,
+	openRules,
 	xattrRules,
 	execRules,
 	signalRules,

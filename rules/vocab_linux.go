@@ -49,7 +49,7 @@ func mayWrite(of check.Role) []check.Gate {
 		bits = 3
 	}
 	return check.Gates(
-		mount.ReadOnly(of),
+		mount.ReadOnlySuper(of), // sb_permission
 		attr.Immutable(of),
 		userns.Unmapped(of).Answers(syscall.EACCES),
 		dac.Write(of),
@@ -103,8 +103,11 @@ func openMode(o *check.Operation) uint32 {
 	if flags&unix.O_TRUNC != 0 {
 		bits |= 2
 	}
-	if flags&unix.O_PATH != 0 {
+	switch {
+	case flags&unix.O_PATH != 0:
 		bits = 0
+	case o.Is("creat"):
+		bits = 2
 	}
 	return bits
 }
