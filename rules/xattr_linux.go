@@ -35,10 +35,10 @@ var xattrRules = []check.Rule{
 			xattrUser.If(xattrNamespace("user.")),
 			dac.Write(check.Target).If(xattrPlain),
 			lsm.Hooks(lsm.File, "inode_setxattr"),
-			xattrFileCaps.If(and(isXattr(capabilityXattr), not(setsXattr))), // security/commoncap.c:cap_inode_removexattr
-			xattrSecurity.If(and(xattrNamespace("security."), not(isXattr(capabilityXattr)))),
+			lsm.Asked(xattrFileCaps.If(and(isXattr(capabilityXattr), not(setsXattr)))), // security/commoncap.c:cap_inode_removexattr
+			lsm.Asked(xattrSecurity.If(and(xattrNamespace("security."), not(isXattr(capabilityXattr))))),
 			aclDefault.If(and(isXattr("system.posix_acl_default"), setsXattr)),
-			dac.Owner(check.Target).If(xattrNamespace("system.posix_acl_")),
+			lsm.Asked(dac.Owner(check.Target).If(xattrNamespace("system.posix_acl_"))),
 		),
 	},
 	{
