@@ -3,6 +3,13 @@
 package eperm_test
 
 import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
 	"syscall"
 	"testing"
 
@@ -11,6 +18,7 @@ import (
 
 	"github.com/go-eperm/eperm"
 	"github.com/go-eperm/eperm/check"
+	"github.com/go-eperm/eperm/internal/sysnum"
 	"github.com/go-eperm/eperm/kerneltest"
 	"github.com/go-eperm/eperm/op"
 )
@@ -75,4 +83,60 @@ func TestSeccompOfAnother(t *testing.T) {
 	other.Probes = false
 	d = other.Explain(unix.EPERM, op.Call("acct", 0))
 	require.Equal(t, eperm.Possible, d.Certainty, "%+v", d)
+}
+
+// The filters of another process are described: which one it is, and as what.
+func TestSeccompOfAnotherDescribed(t *testing.T) {
+	kerneltest.Require(t, kerneltest.Root)
+	pid := kerneltest.Process(t, kerneltest.Subject{NoNewPrivs: true, Filter: []kerneltest.Rule{
+		{Call: unix.SYS_SOCKET, Errno: unix.EPERM, If: &kerneltest.Arg{Index: 0, Value: unix.AF_VSOCK}},
+		{Call: unix.SYS_MKDIRAT, Errno: unix.EPERM},
+	}})
+	other := eperm.Explainer{PID: pid, Probes: true}
+	d := other.Explain(unix.EPERM, op.Socket(unix.AF_VSOCK, unix.SOCK_STREAM, 0))
+	require.Equal(t, eperm.Seccomp, d.Cause, "%+v", d)
+	require.Equal(t, eperm.Confirmed, d.Certainty, "%+v", d)
+	require.Contains(t, d.Summary, "filter of the task")
+	require.Contains(t, d.Notes, "What decides: filter 1 of 1: errno EPERM, as arg0 == 0x28.")
+
+	f := other.Preflight(op.Socket(unix.AF_INET, unix.SOCK_STREAM, 0))
+	require.Equal(t, check.Allows, f.Diagnosis.Findings[0].Verdict.Decision, "%+v", f.Diagnosis)
+
+	// It may be a program of any language: mkdir(2) is not refused there.
+	if _, old := sysnum.Number(runtime.GOARCH, "mkdir"); old {
+		d = other.Explain(unix.EPERM, op.Mkdir(kerneltest.TempDir(t)+"/x"))
+		require.NotEqual(t, eperm.Confirmed, d.Certainty, "%+v", d)
+	}
+}
+
+// A program of 32 bits has other numbers: what this program's would get says nothing of it.
+func TestSeccompOfAnotherArchitecture(t *testing.T) {
+	kerneltest.Require(t, kerneltest.Root, kerneltest.Program("go"))
+	if runtime.GOARCH != "amd64" {
+		t.Log("nothing to compare with") // 386 is what an amd64 kernel also runs
+		return
+	}
+	exe := filepath.Join(kerneltest.TempDir(t), "calls")
+	build := exec.Command("go", "build", "-o", exe, "./seccomp/testdata/calls")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH=386")
+	out, err := build.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	cmd := exec.Command(exe, "sleep")
+	stdout, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	kerneltest.Thread(t, kerneltest.Subject{NoNewPrivs: true, Filter: kerneltest.Refuse(unix.EPERM, unix.SYS_ACCT)}, func() {
+		err = cmd.Start()
+	})
+	if errors.Is(err, unix.ENOEXEC) {
+		t.Log("this kernel runs no programs of 32 bits")
+		return
+	}
+	require.NoError(t, err)
+	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
+	line, err := bufio.NewReader(stdout).ReadString('\n')
+	require.NoError(t, err)
+	require.Equal(t, "ready\n", line)
+	d := eperm.Explainer{PID: cmd.Process.Pid, Probes: true}.Explain(unix.EPERM, op.Call("acct", 0))
+	require.NotEqual(t, eperm.Confirmed, d.Certainty, "%+v", d)
+	require.Contains(t, fmt.Sprintf("%+v", d), "another architecture")
 }

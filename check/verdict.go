@@ -120,7 +120,7 @@ const (
 	UseNamespace      ChangeKind = "use-namespace"       // Name is the namespace; Cap has to be held by its owner
 	ClearAttribute    ChangeKind = "clear-attribute"     // Path; Value is the chattr letter
 	SetSysctl         ChangeKind = "set-sysctl"          // Name, Value
-	AllowSyscall      ChangeKind = "allow-syscall"       // Name is the system call
+	AllowSyscall      ChangeKind = "allow-syscall"       // Name is the system call, or several by which one thing is done; Value the rules for a profile, JSON
 	AllowByCapability ChangeKind = "allow-by-capability" // Cap makes the runtime's default profile allow the system call Name
 	UpdateRuntime     ChangeKind = "update-runtime"      // the runtime's profile is older than the system call Name
 	AddPolicyRule     ChangeKind = "add-policy-rule"     // Name is the module, Value the rule

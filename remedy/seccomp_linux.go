@@ -1,34 +1,46 @@
 package remedy
 
 import (
-	"fmt"
+	"strings"
 
 	"github.com/go-eperm/eperm/check"
+	"github.com/go-eperm/eperm/seccomp"
 )
 
-// seccomp allows one system call in the profile, for the place.
+// seccomp allows the system calls of the change, by which one thing is done, in
+// the profile of the place: with the conditions on arguments that the change has.
 func (r *renderer) seccomp() {
-	name, p := r.change.Name, r.here()
-	rule := fmt.Sprintf("{\n  \"names\": [%q],\n  \"action\": \"SCMP_ACT_ALLOW\"\n}\n", name)
+	names, p := strings.Fields(r.change.Name), r.here()
+	what, file := strings.Join(names, " and "), "seccomp-"+names[0]+".json"
+	rule, status := r.change.Value+"\n", [][]string{{"grep", "Seccomp", "/proc/self/status"}}
 	docker := func(tool string) {
-		r.add(check.Remedy{For: tool, Title: "allow " + name + " in a copy of the default seccomp profile: this goes into its \"syscalls\" list", Snippet: rule, SnippetKind: "json",
-			Commands: [][]string{{tool, "run", "--security-opt", "seccomp=PROFILE.json", "IMAGE"}}, Verify: [][]string{{"grep", "Seccomp", "/proc/self/status"}},
-			Warning: "Start from the profile that is in use, and add only this: no profile at all opens hundreds of calls."})
+		get := []string{"curl", "-fsSLo", file, "https://raw.githubusercontent.com/moby/profiles/main/seccomp/default.json"}
+		if tool == "podman" {
+			get = []string{"cp", "/usr/share/containers/seccomp.json", file}
+		}
+		r.add(check.Remedy{For: tool, Title: "allow " + what + " in a copy of the default seccomp profile: get it (the first command), add this to its \"syscalls\" list, take the name out of any rule there that refuses it, and run with the copy",
+			Snippet: rule, SnippetKind: "json", Commands: [][]string{get, {tool, "run", "--security-opt", "seccomp=" + file, "IMAGE"}}, Verify: status,
+			Warning: "Add only this: to run without a profile opens hundreds of calls."})
 	}
 	systemd := func() {
-		r.add(check.Remedy{For: "systemd", Title: "allow " + name + " to the service, if its unit sets SystemCallFilter=", Snippet: dropIn(p, "syscalls", "SystemCallFilter="+name), SnippetKind: "ini", Commands: restart(p),
+		title := "allow " + what + " to the service, if its unit sets SystemCallFilter="
+		if o := seccomp.UnitOptions(names[0]); len(o) > 0 {
+			title += "; if it does not, " + strings.Join(o, " or ") + " there has made the filter"
+		}
+		r.add(check.Remedy{For: "systemd", Title: title, Snippet: dropIn(p, "syscalls", "SystemCallFilter="+strings.Join(names, " ")), SnippetKind: "ini", Commands: restart(p),
 			Verify: [][]string{{"systemctl", "show", "-p", "SystemCallFilter", p.unit()}}})
 	}
 	switch p.Kind {
 	case "docker", "podman":
 		docker(p.Kind)
 	case "kubernetes":
-		r.add(check.Remedy{For: "kubernetes", Title: "allow " + name + " in a profile on the node (/var/lib/kubelet/seccomp/profiles/APP.json): this goes into its \"syscalls\" list, and the pod names it by localhostProfile: profiles/APP.json",
-			Snippet: rule, SnippetKind: "json", Verify: [][]string{{"grep", "Seccomp", "/proc/self/status"}}, Warning: "Start from the profile that is in use, and add only this."})
+		r.add(check.Remedy{For: "kubernetes", Title: "allow " + what + " in a profile of its own: on each node /var/lib/kubelet/seccomp/profiles/" + file + " with this in its \"syscalls\" list, and in the pod securityContext.seccompProfile {type: Localhost, localhostProfile: profiles/" + file + "}",
+			Snippet: rule, SnippetKind: "json", Verify: status,
+			Warning: "Start from the profile that is in use. containerd knows no \"includes\" and \"excludes\": write the file with seccomp.Patch.Kubernetes, or leave out what is reserved for capabilities that the container lacks."})
 	case "systemd":
 		systemd()
 	default:
-		r.add(check.Remedy{For: "code", Title: "allow " + name + " in the filter that this program, or who started it, installs", Risk: check.LowRisk})
+		r.add(check.Remedy{For: "code", Title: "allow " + what + " in the filter that this program, or who started it, installs", Risk: check.LowRisk})
 		systemd()
 		docker("docker")
 	}

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"unsafe"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -110,7 +111,10 @@ func TestAskIsAboutTheThread(t *testing.T) {
 
 // Filters see all 64 bits of each argument.
 func TestAskArguments(t *testing.T) {
-	const secret = 0x1234567890
+	secret := uint64(0x1234567890)
+	if unsafe.Sizeof(uintptr(0)) == 4 { // as wide as registers are
+		secret &= 0xffffffff
+	}
 	subject := kerneltest.Subject{NoNewPrivs: true, Filter: []kerneltest.Rule{
 		{Call: unix.SYS_ACCT, Errno: unix.EPERM, If: &kerneltest.Arg{Index: 5, Value: secret}},
 		{Call: unix.SYS_SOCKET, Errno: unix.EACCES, If: &kerneltest.Arg{Index: 0, Value: unix.AF_VSOCK}},

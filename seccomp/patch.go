@@ -207,10 +207,13 @@ func (p Patch) Rule() Rule { return Rule{Names: []string{p.Call}, Action: allow,
 const allow = "SCMP_ACT_ALLOW"
 
 // Snippet is the rule as JSON.
-func (p Patch) Snippet() string {
-	text, err := json.MarshalIndent(p.Rule(), "", "\t")
+func (p Patch) Snippet() string { return p.Rule().JSON() }
+
+// JSON is the rule as it stands in a profile.
+func (r Rule) JSON() string {
+	text, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
-		return ""
+		return "" // strings and numbers only: there is none
 	}
 	return string(text)
 }

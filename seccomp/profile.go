@@ -200,7 +200,8 @@ func (p RuntimeProfile) Resolve(c Container) RuntimeProfile {
 	out := RuntimeProfile{DefaultAction: p.DefaultAction, DefaultErrno: p.DefaultErrno, Architectures: slices.Clone(p.Architectures)}
 	for _, a := range arches {
 		for _, m := range p.ArchMap {
-			if a.goarch == c.Arch && m.Arch == a.profile {
+			// The kernel of a program of 32 bits may be of 64.
+			if a.goarch == c.Arch && (m.Arch == a.profile || slices.Contains(m.Subs, a.profile) && !slices.Contains(out.Architectures, a.profile)) {
 				out.Architectures = append(append(out.Architectures, m.Arch), m.Subs...)
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -12,7 +13,6 @@ import (
 	"github.com/go-eperm/eperm/capability"
 	"github.com/go-eperm/eperm/check"
 	"github.com/go-eperm/eperm/internal/sysnum"
-	"github.com/go-eperm/eperm/op"
 	"github.com/go-eperm/eperm/seccomp"
 	"github.com/go-eperm/eperm/task"
 	"golang.org/x/sys/unix"
@@ -28,26 +28,26 @@ var filterDoc = check.Doc{
 }
 
 // Verdicts is what the filters of the calling thread say of a call, the key:
-// its name, its number, its six arguments, and a bit for each of these that is
+// its name, its six arguments, and a bit for each of these that is
 // not known. It is asked only where Options.Probes allows it: of this thread in
 // a child process that inherits its filters (seccomp.AskMany), of another task
 // by reading and running them (seccomp.FiltersOf), which stops it for some
 // microseconds.
-var Verdicts = check.Probe[seccomp.Answer]{Name: "seccomp_verdict", Source: "the same call under USER_NOTIF in a forked child, or PTRACE_SECCOMP_GET_FILTER", Show: seccomp.Answer.String, About: aboutVerdict, Live: func(k *check.Kernel, key string) (seccomp.Answer, error) {
+var Verdicts = check.Probe[seccomp.Answer]{Name: "seccomp_verdict", Source: "USER_NOTIF in a child, or ptrace(2)", Show: seccomp.Answer.String, About: aboutVerdict, Live: func(k *check.Kernel, key string) (seccomp.Answer, error) {
 	questions, err := parseKey(key)
 	if err != nil {
 		return seccomp.Answer{}, fmt.Errorf("seccomp verdict of %q: %w", key, err)
 	}
 	ask := seccomp.AskMany
 	if !k.Self() {
-		ask = func(q []seccomp.Question) ([]seccomp.Answer, error) { return evaluate(k.Task(), q) }
+		ask = func(q []seccomp.Question) ([]seccomp.Answer, error) { return evaluate(k, q) }
 	}
 	answers, err := ask(questions)
 	if err != nil {
 		return seccomp.Answer{}, fmt.Errorf("seccomp verdict: %w", err)
 	}
 	for _, a := range answers[1:] {
-		if a != answers[0] {
+		if a.Kind != answers[0].Kind || a.Errno != answers[0].Errno {
 			return seccomp.Answer{Why: "the answer depends on arguments that are not known"}, nil
 		}
 	}
@@ -55,8 +55,11 @@ var Verdicts = check.Probe[seccomp.Answer]{Name: "seccomp_verdict", Source: "the
 }}
 
 // evaluate runs the filters of another task, which takes CAP_SYS_ADMIN to read.
-func evaluate(t check.Task, questions []seccomp.Question) ([]seccomp.Answer, error) {
-	programs, err := seccomp.FiltersOf(t.TID)
+func evaluate(k *check.Kernel, questions []seccomp.Question) ([]seccomp.Answer, error) {
+	if err := sameABI(k); err != nil {
+		return nil, err
+	}
+	programs, err := seccomp.FiltersOf(k.Task().TID)
 	if err != nil {
 		return nil, err
 	}
@@ -66,7 +69,11 @@ func evaluate(t check.Task, questions []seccomp.Question) ([]seccomp.Answer, err
 	}
 	answers := make([]seccomp.Answer, len(questions))
 	for i, q := range questions {
-		answers[i] = seccomp.Evaluate(programs, seccomp.Data{Nr: int32(q.Nr), Arch: arch, Args: q.Args}).Answer()
+		d := seccomp.Describe(programs, seccomp.Data{Nr: int32(q.Nr), Arch: arch, Args: q.Args})
+		answers[i] = d.Action.Answer()
+		if d.By >= 0 && answers[i].Why == "" {
+			answers[i].Why = fmt.Sprintf("filter %d of %d: %v", d.By+1, len(programs), d.Decisions[d.By])
+		}
 	}
 	return answers, nil
 }
@@ -80,10 +87,14 @@ func aboutVerdict(key string) string {
 // values stand for them, and the answer has to be the same for all.
 func parseKey(key string) ([]seccomp.Question, error) {
 	f := strings.Fields(key)
-	if len(f) != 9 {
-		return nil, errors.New("name, number, arguments and a mask are wanted")
+	if len(f) != 8 {
+		return nil, errors.New("name, arguments and a mask are wanted")
 	}
-	var n [8]uint64
+	nr, ok := sysnum.Number(runtime.GOARCH, f[0])
+	if !ok {
+		return nil, fmt.Errorf("%s is no system call of %s", f[0], runtime.GOARCH)
+	}
+	var n [7]uint64
 	for i := range n {
 		v, err := strconv.ParseUint(f[i+1], 0, 64)
 		if err != nil {
@@ -91,12 +102,12 @@ func parseKey(key string) ([]seccomp.Question, error) {
 		}
 		n[i] = v
 	}
-	q := seccomp.Question{Nr: uintptr(n[0]), Args: [6]uint64(n[1:7])}
+	q := seccomp.Question{Nr: uintptr(nr), Args: [6]uint64(n[:6])}
 	for i, a := range q.Args {
 		q.Args[i] = uint64(uintptr(a)) // -1 of 64 bits, where registers have 32
 	}
 	questions := []seccomp.Question{q}
-	if mask := n[7]; mask != 0 {
+	if mask := n[6]; mask != 0 {
 		for _, stand := range []uint64{1, 0x5a5a5a5a, math.MaxUint64} {
 			v := q
 			for i := range v.Args {
@@ -121,21 +132,16 @@ var Filter = check.Gate{Doc: &filterDoc, Run: func(p *check.Pass) check.Verdict 
 	case mode.N == 1:
 		return p.AllowFor("strict mode kills, it does not answer")
 	}
-	recorded := !p.World.Live()
-	if !recorded && !p.World.Options().Probes {
+	if p.World.Live() && !p.World.Options().Probes {
 		return p.UnknownFor("a filter is in force, and only Explainer.Probes lets it be asked")
 	}
-	refused, passed := 0, 0
-	var errno syscall.Errno
-	var key string
-	for _, call := range append([]string{p.Op.Call}, p.Op.Also...) {
-		nr, ok := sysnum.Number(runtime.GOARCH, call)
-		if !ok {
-			continue
-		}
-		k := verdictKey(p, call, nr)
-		a, err := Verdicts.ReadErr(p, k)
+	passed := 0
+	var refused []spelling
+	var answer seccomp.Answer // to the first that is refused
+	for _, s := range spellings(runtime.GOARCH, p.World.Live() && p.World.Task().Self, *p.Op) {
+		a, err := Verdicts.ReadErr(p, s.key())
 		switch {
+		case s.call != p.Op.Call && errors.Is(err, check.ErrNotRecorded): // fewer were asked there
 		case err != nil:
 			return p.UnknownFor("a filter is in force, and could not be asked: " + err.Error())
 		case p.Seen != 0 && a.Excludes(p.Seen):
@@ -149,55 +155,63 @@ var Filter = check.Gate{Doc: &filterDoc, Run: func(p *check.Pass) check.Verdict 
 		case a.Kind == seccomp.Kills || a.Kind == seccomp.Traps:
 			return p.UnknownFor("a seccomp filter ends the process with SIGSYS at this call")
 		case a.Kind == seccomp.Errno:
-			refused++
-			errno, key = a.Errno, k
+			if refused = append(refused, s); len(refused) == 1 {
+				answer = a
+			}
 		default:
 			passed++
 		}
 	}
 	switch {
-	case refused == 0 && passed == 0:
+	case len(refused) == 0 && passed == 0:
 		return p.UnknownFor("a filter is in force, and the number of " + p.Op.Call + " is not known")
-	case refused == 0:
+	case len(refused) == 0:
 		return p.AllowFor("the filters let this call through")
 	case passed > 0:
 		return p.UnknownFor("a filter refuses one of the calls that do this, and lets another through")
 	}
-	call, _, _ := strings.Cut(key, " ")
-	passes := check.AssumeIs(&Verdicts, key, seccomp.Answer{Kind: seccomp.Passed})
-	v := p.Deny(fmt.Sprintf("a seccomp filter of this thread answers %s to %s before the kernel looks at it", unix.ErrnoName(errno), call),
-		check.Change{Kind: check.AllowSyscall, Name: call, Risk: check.MediumRisk, Assume: []check.Assumption{passes}},
-	).With(errno)
-	if c := Coupled(call); c != check.NoCap { // the default profile opens the call with the capability that it needs anyway
-		v.Changes = append([]check.Change{{Kind: check.AllowByCapability, Name: call, Cap: c, Assume: append(capability.Granted(c), passes)}}, v.Changes...)
-	}
-	if note := youngCall(call, errno); note != "" {
-		v.Notes = append(v.Notes, note)
-		v.Changes = append([]check.Change{{Kind: check.UpdateRuntime, Name: call, Risk: check.LowRisk, Assume: []check.Assumption{passes}}}, v.Changes...)
-	}
-	return v
+	return denied(p, refused, answer)
 }}
 
-// youngCall tells a filter that is older than the system call that it refuses,
-// for which no privilege is the fix.
-func youngCall(call string, errno syscall.Errno) string {
-	major, minor, ok := sysnum.Since(call)
-	young := ok && (major > 4 || major == 4 && minor >= 11) || call == "clock_adjtime" // statx was the first that profiles missed
-	switch {
-	case errno == syscall.ENOSYS && ok:
-		return fmt.Sprintf("%s came with Linux %d.%d: if this kernel is not older, it has the call, and the filter hides it so that programs fall back. A program that does not fall back needs a newer runtime profile or libseccomp, no privilege.", call, major, minor)
-	case errno == syscall.ENOSYS:
-		return fmt.Sprintf("Every kernel has %s: the ENOSYS is the filter's.", call)
-	case errno == syscall.EPERM && young:
-		return fmt.Sprintf("%s is a young system call, and C libraries fall back to an older one only on ENOSYS. A profile that answers EPERM to it is older than the call: a newer container runtime and libseccomp are the fix, no privilege.", call)
+// denied is the verdict where a filter refuses each of the calls.
+func denied(p *check.Pass, refused []spelling, answer seccomp.Answer) check.Verdict {
+	call := refused[0].call
+	var names []string
+	var rules []seccomp.Rule
+	var opened []check.Assumption
+	for _, s := range refused {
+		names = append(names, s.call)
+		opened = append(opened, check.AssumeIs(&Verdicts, s.key(), seccomp.Answer{Kind: seccomp.Passed}))
+		rule := s.rule()
+		if i := slices.IndexFunc(rules, func(r seccomp.Rule) bool { return len(r.Args)+len(rule.Args) == 0 }); i >= 0 {
+			rules[i].Names = append(rules[i].Names, s.call)
+		} else {
+			rules = append(rules, rule)
+		}
 	}
-	return ""
-}
-
-// verdictKey names a question: the call, its number, its arguments, and which of them are not known.
-func verdictKey(p *check.Pass, call string, nr int) string {
-	o := *p.Op
-	o.Call = call
-	raw, known := op.RawArgs(o)
-	return fmt.Sprintf("%s %d %#x %#x %#x %#x %#x %#x %#x", call, nr, raw[0], raw[1], raw[2], raw[3], raw[4], raw[5], ^known&0x3f)
+	var texts []string
+	for _, r := range rules {
+		texts = append(texts, r.JSON())
+	}
+	whose := "this thread"
+	if p.World.Live() && !p.World.Task().Self {
+		whose = "the task"
+	}
+	v := p.Deny(fmt.Sprintf("a seccomp filter of %s answers %s to %s before the kernel looks at it", whose, unix.ErrnoName(answer.Errno), call),
+		check.Change{Kind: check.AllowSyscall, Name: strings.Join(names, " "), Value: strings.Join(texts, ",\n"), Risk: check.MediumRisk, Assume: opened},
+	).With(answer.Errno)
+	if answer.Why != "" {
+		v.Notes = append(v.Notes, "What decides: "+answer.Why+".")
+	}
+	profile := profileOf(p, refused[0])
+	if c := profile.coupled; c != check.NoCap { // the default profile opens the call with the capability that it needs anyway
+		v.Changes = append([]check.Change{{Kind: check.AllowByCapability, Name: call, Cap: c, Assume: append(capability.Granted(c), opened...)}}, v.Changes...)
+		v.Notes = append(v.Notes, fmt.Sprintf("The default profiles of docker, podman and containerd open %s to a container that has %s, which this one lacks.", call, c))
+	}
+	note, update := profile.age(call, answer.Errno)
+	v = v.Note(note)
+	if update {
+		v.Changes = append([]check.Change{{Kind: check.UpdateRuntime, Name: call, Risk: check.LowRisk, Assume: opened}}, v.Changes...)
+	}
+	return v
 }
