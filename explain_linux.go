@@ -232,7 +232,9 @@ func (e Explainer) diagnose(w *check.World, o Operation, errno syscall.Errno) *D
 		}
 		e.without(d, w)
 	case d.Certainty == Unexplained && errno != 0:
-		d.Summary = "nothing that this library knows would refuse this now"
+		if d.Summary == "" {
+			d.Summary = "nothing that this library knows would refuse this now"
+		}
 		e.unexplained(d, w)
 	}
 	return d
@@ -281,6 +283,10 @@ func (e Explainer) unexplained(d *Diagnosis, w *check.World) {
 	for _, f := range d.Findings {
 		if f.Verdict.Decision == check.Unknown && f.Verdict.Faint && !told[sameStory(f)] {
 			told[sameStory(f)] = true
+			if f.Gate.Doc.Cause == Unknown { // something that the caller can tell
+				d.Summary = f.Verdict.Reason
+				continue
+			}
 			d.Notes = append(d.Notes, "Not looked into: "+f.Gate.Title()+"; "+f.Verdict.Reason+".")
 		}
 	}

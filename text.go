@@ -87,6 +87,8 @@ func (d *Diagnosis) writeWalk(b *strings.Builder) {
 		}
 		module := strings.HasPrefix(f.Gate.Doc.ID, "lsm.") && i != d.decider
 		switch {
+		case v.Decision == check.Unknown && v.Faint && f.Gate.Doc.Cause == Unknown: // of the error, not of the system
+			continue
 		case v.Decision == check.Unknown && v.Faint:
 			if title := f.Gate.Doc.Title; !slices.Contains(faint, title) {
 				faint = append(faint, title)

@@ -149,7 +149,9 @@ func ofPathError(e *fs.PathError) (Operation, bool) {
 	case "readdirent", "readdir", "fdopendir", "getdents", "getdents64":
 		return call("getdents64", path), true
 	case "fork/exec":
-		return StartProcess(e.Path, nil), true
+		o := StartProcess(e.Path, nil) // what else was asked of the child, the error does not say
+		o.Steps = append([]Operation{call("before_exec", check.S("step", "before exec"))}, o.Steps...)
+		return o, true
 	case "exec", "execve":
 		return Exec(e.Path), true
 	case "mount":

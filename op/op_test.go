@@ -30,6 +30,8 @@ func TestFromRealErrors(t *testing.T) {
 	require.NoError(t, err)
 	defer f.Close()
 	first := func(_ any, err error) error { return err }
+	started := StartProcess(none, nil) // after steps that the error does not tell of
+	started.Steps = append([]Operation{{Call: "before_exec", Args: []check.Arg{check.S("step", "before exec")}}}, started.Steps...)
 	for _, c := range []struct {
 		err  error
 		want Operation
@@ -52,8 +54,8 @@ func TestFromRealErrors(t *testing.T) {
 		{first(os.Readlink(none)), Operation{Call: "readlinkat", Args: []check.Arg{check.S("path", none), check.I("nofollow", 1)}}},
 		{first(f.Write([]byte("x"))), Write(file)},
 		{first(f.ReadDir(1)), Operation{Call: "getdents64", Args: []check.Arg{check.S("path", file)}}},
-		{first(os.StartProcess(none, nil, &os.ProcAttr{})), StartProcess(none, nil)},
-		{first(exec.Command(none).Output()), StartProcess(none, nil)},
+		{first(os.StartProcess(none, nil, &os.ProcAttr{})), started},
+		{first(exec.Command(none).Output()), started},
 		{first(net.Listen("tcp4", "203.0.113.1:80")), Bind("tcp4", "203.0.113.1:80")},
 		{first(net.Listen("unix", none)), Bind("unix", none)},
 		{first(net.DialTimeout("tcp4", "127.0.0.1:1", time.Second)), Connect("tcp4", "127.0.0.1:1")},

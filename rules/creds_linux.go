@@ -106,6 +106,9 @@ func setID(kind string, c check.Cap) check.Gate {
 				foreign, any = id, true
 			}
 		}
+		if state, ok := task.Caps.Read(p, ""); ok && !any && !p.Op.Has(kind) && !p.Op.Has("r"+kind) && !p.Op.Has("e"+kind) && !p.Op.Has("s"+kind) && !state.Effective.Has(c) {
+			return p.UnknownFor("which " + kind + " was asked for is not known; any but its own takes " + c.String() + ", which is not in the effective set")
+		}
 		if !any {
 			return p.AllowFor("one of its own ids")
 		}

@@ -17,6 +17,10 @@ import (
 
 var execRules = []check.Rule{
 	{
+		Name: "before exec", Calls: []string{"before_exec"}, Doc: "do what was asked of a child before exec",
+		Gates: check.Gates(beforeExec), // Go's syscall/exec_linux.go:forkAndExecInChild1
+	},
+	{
 		Name: "exec", Calls: []string{"execve", "execveat"}, Doc: "run a program",
 		Gates: check.Gates( // fs/exec.c:do_open_execat → may_open; security/commoncap.c:cap_bprm_creds_from_file
 			seccomp.Filter,

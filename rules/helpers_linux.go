@@ -78,3 +78,8 @@ func known(names ...string) check.Gate {
 			return p.UnknownFor("the error does not say with which " + names[0] + " " + p.Op.Call + " was called; pass the operation (package op)")
 		}}
 }
+
+// beforeExec stands for the steps between fork and exec that an error does not tell of.
+var beforeExec = check.Gate{Doc: &knownDoc, Param: "of the command", Run: func(p *check.Pass) check.Verdict {
+	return p.Faint("the error does not say what was asked of the child before exec (another user, namespaces, a session, a directory); pass op.Command(cmd), which tells the step that was refused")
+}}
