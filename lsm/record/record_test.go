@@ -188,8 +188,8 @@ func FuzzParse(f *testing.F) {
 			}
 			_ = utf8.ValidString(r.Field("name"))
 			r.Perms()
-			YamaTarget(r)
-			LockdownReason(r, "x")
+			_, _ = YamaTarget(r)
+			_, _ = LockdownReason(r, "x")
 			choose([]entry{e, e}, subject{pid: r.PID, comm: "x", age: time.Hour}, clocks{real: e.stamp, mono: e.printk / 1000})
 		}
 	})
