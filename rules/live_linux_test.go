@@ -41,8 +41,8 @@ type live struct {
 
 // seen is what the subject found.
 type seen struct {
-	Errno                                    int
-	Cause, Capability, Certainty, Text, JSON string
+	Errno                                     int
+	Cause, Capability, Certainty, Text, World string
 }
 
 func (l live) run(t *testing.T, n *tally) {
@@ -77,7 +77,7 @@ func (l live) run(t *testing.T, n *tally) {
 				return out
 			}
 			out.Cause, out.Capability, out.Certainty = string(d.Cause), d.Capability.String(), d.Certainty.String()
-			out.Text = fmt.Sprintf("%+v", d)
+			out.Text, out.World = fmt.Sprintf("%+v", d), d.Snapshot()
 			return out
 		})
 	}
@@ -97,6 +97,10 @@ func (l live) run(t *testing.T, n *tally) {
 	require.Equal(t, l.cap.String(), got.Capability, got.Text)
 	require.Equal(t, sure.String(), got.Certainty, got.Text)
 	require.Contains(t, got.Text, l.says)
+	replays(t, got)
+	if *recordWorlds {
+		record(t, dir, got)
+	}
 
 	if l.cap != capability.None && !l.untraced && l.cause != eperm.FileMode && l.cause != eperm.FileCapability {
 		t.Run("as the kernel says", func(t *testing.T) { l.traced(t, dir) })

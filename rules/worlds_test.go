@@ -1,0 +1,61 @@
+package rules_test
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/go-eperm/eperm"
+	"github.com/go-eperm/eperm/check"
+)
+
+var recordWorlds = flag.Bool("record", false, "write the worlds of the live cases to testdata/worlds")
+
+// worlds is where recorded worlds lie, a small file each: what the refused
+// subject saw, and the diagnosis that it was.
+const worlds = "testdata/worlds"
+
+// replays checks that what the subject saw gives the same diagnosis where there is no kernel to ask.
+func replays(t *testing.T, got seen) {
+	d := explainWorld(t, got.World)
+	require.Equal(t, []string{got.Cause, got.Certainty, got.Capability}, []string{string(d.Cause), d.Certainty.String(), d.Capability.String()},
+		"replayed:\n%+v\n%s\nlive:\n%s", d, got.World, got.Text)
+}
+
+func explainWorld(t *testing.T, snapshot string) *eperm.Diagnosis {
+	w, err := check.Replay(snapshot)
+	require.NoError(t, err, snapshot)
+	o, errno := w.Recorded()
+	d := eperm.Explainer{World: w}.Explain(errno, o)
+	require.NotNil(t, d, snapshot)
+	return d
+}
+
+// fileName is a test's name as a file: "capabilities-raw-socket.txtar".
+func fileName(test string) string {
+	_, name, _ := strings.Cut(test, "/")
+	return strings.ToLower(regexp.MustCompile(`[^A-Za-z0-9]+`).ReplaceAllString(name, "-")) + ".txtar"
+}
+
+// record writes a world down, with the directory of the test under a name that stays.
+func record(t *testing.T, dir string, got seen) {
+	require.NoError(t, os.MkdirAll(worlds, 0o755))
+	world := strings.ReplaceAll(got.World, dir, "/srv/test")
+	d := explainWorld(t, world)
+	text := fmt.Sprintf("%s\n-- world --\n%s-- want --\n%s\n", d, world, want(d))
+	require.NoError(t, os.WriteFile(filepath.Join(worlds, fileName(t.Name())), []byte(text), 0o644))
+}
+
+func want(d *eperm.Diagnosis) string {
+	s := fmt.Sprintf("cause %s\ncertainty %s\ncapability %s\nsummary %s", d.Cause, d.Certainty, d.Capability, d.Summary)
+	for _, r := range d.Remedies {
+		s += fmt.Sprintf("\nremedy [%s] %s → %s", r.For, r.Title, r.Then)
+	}
+	return s
+}
