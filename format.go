@@ -158,6 +158,7 @@ type jsonFinding struct {
 	Reason   string         `json:"reason,omitempty"`
 	Proven   bool           `json:"proven,omitempty"`
 	Faint    bool           `json:"faint,omitempty"`
+	Inferred bool           `json:"inferred,omitempty"`
 	Evidence []jsonEvidence `json:"evidence,omitempty"`
 }
 
@@ -190,7 +191,7 @@ func (d *Diagnosis) MarshalJSON() ([]byte, error) {
 		j.Findings = append(j.Findings, jsonFinding{
 			Gate: f.Gate.Doc.ID, Title: f.Gate.Title(), Role: f.Gate.Role.String(), Kernel: f.Gate.Doc.Kernel, Step: f.Step,
 			Decision: f.Verdict.Decision, Errno: errnoName(f.Verdict.Errno), Reason: f.Verdict.Reason,
-			Proven: f.Verdict.Proven, Faint: f.Verdict.Faint, Evidence: jsonEvidences(f.Verdict.Evidence),
+			Proven: f.Verdict.Proven, Faint: f.Verdict.Faint, Inferred: f.Verdict.Inferred, Evidence: jsonEvidences(f.Verdict.Evidence),
 		})
 	}
 	b, err := json.Marshal(j)

@@ -9,7 +9,9 @@ import (
 // walk asks the gates in the kernel's order, up to the first that refuses with
 // the errno that was seen (with any, if seen is 0). A gate that cannot answer
 // that errno was passed: the kernel answered from a later one.
+// A refusal that is only inferred decides where no later gate is known to refuse.
 func walk(w *check.World, rule *check.Rule, op *Operation, seen syscall.Errno, step string, findings []Finding) (_ []Finding, decider int) {
+	inferred := -1
 	for i := range rule.Gates {
 		g := &rule.Gates[i]
 		if g.When != nil && !g.When(op) {
@@ -22,10 +24,15 @@ func walk(w *check.World, rule *check.Rule, op *Operation, seen syscall.Errno, s
 		v := check.Judge(rule, g, op, w, seen, true)
 		findings = append(findings, Finding{Gate: *g, Step: step, Verdict: v})
 		if v.Decision == check.Denies && (seen == 0 || v.Errno == seen) {
-			return findings, len(findings) - 1
+			if !v.Inferred {
+				return findings, len(findings) - 1
+			}
+			if inferred < 0 {
+				inferred = len(findings) - 1
+			}
 		}
 	}
-	return findings, -1
+	return findings, inferred
 }
 
 // rewalk asks in a supposed world, over every errno: what was passed before the
@@ -64,6 +71,8 @@ func rank(d *Diagnosis, seen syscall.Errno) {
 		switch {
 		case f.Verdict.Decision == check.Unknown && !f.Verdict.Faint:
 			open = append(open, i)
+		case f.Verdict.Decision == check.Denies && f.Verdict.Inferred:
+			open = append(open, i)
 		case f.Verdict.Decision == check.Denies: // with another errno than was seen
 			d.Notes = append(d.Notes, "Contradiction: "+f.Gate.Title()+" should have refused first, with "+errnoName(f.Verdict.Errno)+
 				"; the state has changed since, or this library is wrong here.")
@@ -75,7 +84,7 @@ func rank(d *Diagnosis, seen syscall.Errno) {
 		v := d.Findings[d.decider].Verdict
 		d.Cause, d.Capability, d.Evidence = v.Cause, v.Cap, v.Evidence
 		d.Certainty = Confirmed
-		if len(open) > 0 {
+		if len(open) > 0 || v.Inferred {
 			d.Certainty = Likely
 		}
 		d.Summary = v.Reason

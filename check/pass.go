@@ -70,6 +70,14 @@ func (p *Pass) Deny(reason string, changes ...Change) Verdict {
 	return v
 }
 
+// Infer is Deny of a gate whose own state cannot be read: what was seen, and
+// what else was ruled out, leaves it as the likely one.
+func (p *Pass) Infer(reason string, changes ...Change) Verdict {
+	v := p.Deny(reason, changes...)
+	v.Inferred = true
+	return v
+}
+
 // As is the verdict with another cause.
 func (v Verdict) As(c Cause) Verdict {
 	v.Cause = c

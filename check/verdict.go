@@ -55,6 +55,9 @@ type Verdict struct {
 	// it is in use: it is named when nothing else explains the refusal, and
 	// does not make another finding less sure.
 	Faint bool
+	// Inferred marks a refusal that was concluded, from the errno and from what
+	// could be ruled out, and not read: it makes a finding likely at most.
+	Inferred bool
 }
 
 // A Finding is a gate that was asked, and what it said.

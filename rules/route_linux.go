@@ -1,55 +1,55 @@
 package rules
 
 import (
-	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/netip"
 	"syscall"
 
+	"github.com/go-eperm/eperm/check"
+	"github.com/go-eperm/eperm/internal/netlink"
+	"github.com/go-eperm/eperm/userns"
 	"golang.org/x/sys/unix"
 )
 
-// lookupRoute asks the kernel for the route to an address: 0, or the errno
-// that sending there would get (rtnetlink(7), RTM_GETROUTE; needs no privilege).
-func lookupRoute(ip string) (syscall.Errno, error) {
-	addr, err := netip.ParseAddr(ip)
-	if err != nil {
-		return 0, fmt.Errorf("look up route: %w", err)
+// Route is what the kernel would do with a packet to an address.
+type Route struct {
+	Errno int64 // that sending there gets; 0 for none
+	Type  int64 // RTN_ value: 3 is a broadcast
+}
+
+func (r Route) show() string {
+	if r.Errno != 0 {
+		return "refused: " + syscall.Errno(r.Errno).Error()
 	}
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
-	if err != nil {
-		return 0, fmt.Errorf("look up route: %w", err)
+	return map[int64]string{unix.RTN_UNICAST: "unicast", unix.RTN_LOCAL: "local", unix.RTN_BROADCAST: "broadcast", unix.RTN_MULTICAST: "multicast"}[r.Type]
+}
+
+// routeTo is the route to an address, the key (rtnetlink(7), RTM_GETROUTE;
+// needs no privilege). Another task is asked for only in this network namespace.
+var routeTo = check.Probe[Route]{Name: "route", Source: "rtnetlink RTM_GETROUTE", Show: Route.show, Live: func(k *check.Kernel, key string) (Route, error) {
+	if err := userns.Shared(k, "net"); err != nil {
+		return Route{}, err
 	}
-	defer unix.Close(fd)
-	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: 100_000}); err != nil {
-		return 0, fmt.Errorf("look up route: %w", err)
+	addr, err := netip.ParseAddr(key)
+	if err != nil {
+		return Route{}, fmt.Errorf("look up route: %w", err)
 	}
 	dst := addr.Unmap().AsSlice()
-	family, bits := byte(unix.AF_INET6), byte(128)
+	head := make([]byte, unix.SizeofRtMsg)
+	head[0], head[1] = unix.AF_INET6, 128
 	if len(dst) == 4 {
-		family, bits = unix.AF_INET, 32
+		head[0], head[1] = unix.AF_INET, 32
 	}
-	msg := make([]byte, unix.SizeofNlMsghdr+unix.SizeofRtMsg+unix.SizeofRtAttr, 64)
-	msg = append(msg, dst...)
-	ne := binary.NativeEndian
-	ne.PutUint32(msg[0:], uint32(len(msg)))
-	ne.PutUint16(msg[4:], unix.RTM_GETROUTE)
-	ne.PutUint16(msg[6:], unix.NLM_F_REQUEST)
-	ne.PutUint32(msg[8:], 1)
-	msg[unix.SizeofNlMsghdr], msg[unix.SizeofNlMsghdr+1] = family, bits
-	attr := unix.SizeofNlMsghdr + unix.SizeofRtMsg
-	ne.PutUint16(msg[attr:], uint16(unix.SizeofRtAttr+len(dst)))
-	ne.PutUint16(msg[attr+2:], unix.RTA_DST)
-	if err := unix.Sendto(fd, msg, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		return 0, fmt.Errorf("look up route: %w", err)
+	reply, err := netlink.Ask(unix.NETLINK_ROUTE, unix.RTM_GETROUTE, 0, append(head, netlink.Attribute(unix.RTA_DST, dst)...))
+	var refused netlink.Refused
+	switch {
+	case errors.As(err, &refused):
+		return Route{Errno: int64(refused)}, nil
+	case err != nil:
+		return Route{}, fmt.Errorf("look up route: %w", err)
+	case len(reply) == 0 || len(reply[0]) < unix.SizeofRtMsg:
+		return Route{}, errors.New("look up route: the answer is too short")
 	}
-	buf := make([]byte, 4096)
-	n, _, err := unix.Recvfrom(fd, buf, 0)
-	if err != nil {
-		return 0, fmt.Errorf("look up route: %w", err)
-	}
-	if n >= unix.SizeofNlMsghdr+4 && ne.Uint16(buf[4:]) == unix.NLMSG_ERROR {
-		return syscall.Errno(-int32(ne.Uint32(buf[unix.SizeofNlMsghdr:]))), nil
-	}
-	return 0, nil
-}
+	return Route{Type: int64(reply[0][7])}, nil // struct rtmsg: rtm_type
+}}

@@ -17,6 +17,7 @@ var families = [][]check.Rule{
 	signalRules,
 	credRules,
 	processRules,
+	netlinkRules,
 	socketRules,
 	namespaceRules,
 	systemRules,

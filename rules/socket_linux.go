@@ -8,10 +8,12 @@ import (
 
 	"github.com/go-eperm/eperm/attr"
 	"github.com/go-eperm/eperm/capability"
+	"github.com/go-eperm/eperm/cgroup"
 	"github.com/go-eperm/eperm/check"
 	"github.com/go-eperm/eperm/dac"
 	"github.com/go-eperm/eperm/lsm"
 	"github.com/go-eperm/eperm/mount"
+	"github.com/go-eperm/eperm/netfilter"
 	seccomp "github.com/go-eperm/eperm/seccomp/gates"
 	"github.com/go-eperm/eperm/sysctl"
 	"github.com/go-eperm/eperm/task"
@@ -26,10 +28,10 @@ var socketRules = []check.Rule{
 			seccomp.Filter,
 			lsm.Hooks(lsm.Socket, "socket_create"),
 			known("family"),
-			check.When(rawSocket, need(userns.OwnerOf("net"), capability.CAP_NET_RAW)...),
-			check.When(arg("family", unix.AF_KEY), need(userns.OwnerOf("net"), capability.CAP_NET_ADMIN)...),
+			check.When(rawSocket, need(netOwner, capability.CAP_NET_RAW)...),
+			check.When(arg("family", unix.AF_KEY), need(netOwner, capability.CAP_NET_ADMIN)...),
 			pingGroup.If(pingSocket),
-			cgroupSock.If(inet),
+			cgroup.Gate("INET_SOCK_CREATE").If(inet),
 		),
 	},
 	{
@@ -37,13 +39,16 @@ var socketRules = []check.Rule{
 		Gates: check.Gates( // net/socket.c:__sys_bind → net/ipv4/af_inet.c:__inet_bind, net/unix/af_unix.c:unix_bind_bsd
 			seccomp.Filter,
 			lsm.Hooks(lsm.Socket, "socket_bind"),
-			cgroupSock.If(inet),
-			known("address", "path", "port"),
+			known("address", "path", "port", "groups"),
+			cgroup.Gate("INET4_BIND").If(family(unix.AF_INET)), cgroup.Gate("INET6_BIND").If(family(unix.AF_INET6)),
 			lsm.Asked(lowPort.If(inet)),
+			cgroup.Gate("INET4_POST_BIND").If(family(unix.AF_INET)), cgroup.Gate("INET6_POST_BIND").If(family(unix.AF_INET6)),
+			lsm.Asked(vsockPort.If(arg("family", unix.AF_VSOCK))),
 			check.When(unixPath, way(check.Target)...),
 			check.When(unixPath, mount.ReadOnly(check.Parent), attr.Immutable(check.Parent), dac.Write(check.Parent), noCreate),
-			check.When(arg("family", unix.AF_PACKET), need(userns.OwnerOf("net"), capability.CAP_NET_RAW)...),
-			check.When(netlinkGroups, need(userns.OwnerOf("net"), capability.CAP_NET_ADMIN)...),
+			check.When(netlinkGroups, need(netOwner, capability.CAP_NET_ADMIN)...), // net/netlink/af_netlink.c:netlink_bind
+			check.When(auditGroups, need(initialNS, capability.CAP_AUDIT_READ)...), // kernel/audit.c:audit_multicast_bind
+			lsm.Asked(multicastRoutes), lsm.Asked(genericGroup),
 		),
 	},
 	{
@@ -51,11 +56,12 @@ var socketRules = []check.Rule{
 		Gates: check.Gates( // net/socket.c:__sys_connect → net/ipv4/*: ip_route_connect, net/unix/af_unix.c:unix_find_bsd
 			seccomp.Filter,
 			lsm.Hooks(lsm.Socket, "socket_connect"),
-			cgroupSock.If(inet),
-			broadcast.If(inet),
+			cgroup.Gate("INET4_CONNECT").If(family(unix.AF_INET)), cgroup.Gate("INET6_CONNECT").If(family(unix.AF_INET6)), cgroup.Gate("UNIX_CONNECT").If(arg("family", unix.AF_UNIX)),
 			prohibited.If(inet),
+			broadcast.If(datagram),
 			check.When(unixPath, way(check.Target)...),
 			check.When(unixPath, dac.Write(check.Target)),
+			unixPeer.If(unixDatagram),
 			lsm.Hooks(lsm.Socket, "unix_stream_connect"),
 		),
 	},
@@ -64,12 +70,15 @@ var socketRules = []check.Rule{
 		Gates: check.Gates( // net/socket.c:__sys_sendto → net/ipv4/udp.c:udp_sendmsg → netfilter
 			seccomp.Filter,
 			lsm.Hooks(lsm.Socket, "socket_sendmsg"),
-			cgroupSock.If(inet),
-			broadcast.If(inet),
+			lsm.Asked(control), lsm.Asked(claimed),
+			cgroup.Gate("UDP4_SENDMSG").If(udp(unix.AF_INET)), cgroup.Gate("UDP6_SENDMSG").If(udp(unix.AF_INET6)),
 			prohibited.If(inet),
+			broadcast.If(datagram),
+			netfilter.Conntrack.If(inet), netfilter.Firewall.If(inet),
+			cgroup.Gate("INET_EGRESS").If(inet),
 			check.When(unixPath, way(check.Target)...),
 			check.When(unixPath, dac.Write(check.Target)),
-			firewall.If(inet),
+			unixPeer.If(unixDatagram),
 		),
 	},
 	{
@@ -77,9 +86,10 @@ var socketRules = []check.Rule{
 		Gates: check.Gates( // net/core/sock.c:sk_setsockopt and the protocols'
 			seccomp.Filter,
 			lsm.Hooks(lsm.Socket, "socket_setsockopt"),
-			cgroupSock,
+			cgroup.Gate("SETSOCKOPT"),
 			known("optname"),
 			lsm.Asked(sockopt),
+			optionLatch, lsm.Asked(boundDevice), lsm.Asked(membership),
 		),
 	},
 }
@@ -87,6 +97,24 @@ var socketRules = []check.Rule{
 func inet(o *check.Operation) bool {
 	f := o.Int("family")
 	return f == unix.AF_INET || f == unix.AF_INET6 || f == 0 && !strings.HasPrefix(o.Str("network"), "unix")
+}
+
+// family is the condition that the socket's family is that one, or may be.
+func family(f int64) func(*check.Operation) bool {
+	return func(o *check.Operation) bool { return inet(o) && (o.Int("family") == f || o.Int("family") == 0) }
+}
+
+// datagram is inet sockets other than TCP.
+func datagram(o *check.Operation) bool { return inet(o) && socketType(o) != unix.SOCK_STREAM }
+
+func udp(f int64) func(*check.Operation) bool {
+	return func(o *check.Operation) bool {
+		return family(f)(o) && (socketType(o) == unix.SOCK_DGRAM || socketType(o) == 0)
+	}
+}
+
+func unixDatagram(o *check.Operation) bool {
+	return o.Int("family") == unix.AF_UNIX && socketType(o) == unix.SOCK_DGRAM
 }
 
 func unixPath(o *check.Operation) bool {
@@ -101,7 +129,7 @@ func rawSocket(o *check.Operation) bool {
 	switch o.Int("family") {
 	case unix.AF_INET, unix.AF_INET6:
 		return socketType(o) == unix.SOCK_RAW
-	case unix.AF_PACKET, unix.AF_XDP:
+	case unix.AF_PACKET, unix.AF_XDP, unix.AF_LLC: // packet_create, xsk_create, llc_ui_create
 		return true
 	}
 	return false
@@ -112,14 +140,6 @@ func pingSocket(o *check.Operation) bool {
 	f, proto := o.Int("family"), o.Int("proto")
 	return socketType(o) == unix.SOCK_DGRAM && (f == unix.AF_INET && proto == unix.IPPROTO_ICMP || f == unix.AF_INET6 && proto == unix.IPPROTO_ICMPV6)
 }
-
-func netlinkGroups(o *check.Operation) bool {
-	return o.Int("family") == unix.AF_NETLINK && o.Int("groups") != 0 && !openNetlink[o.Int("proto")]
-}
-
-// openNetlink are the protocols whose groups anybody may join (NL_CFG_F_NONROOT_RECV).
-var openNetlink = map[int64]bool{unix.NETLINK_ROUTE: true, unix.NETLINK_KOBJECT_UEVENT: true, unix.NETLINK_GENERIC: true, unix.NETLINK_SELINUX: true,
-	unix.NETLINK_CONNECTOR: true, unix.NETLINK_SOCK_DIAG: true, unix.NETLINK_RDMA: true}
 
 var pingDoc = check.Doc{
 	ID: "socket.ping-group", Title: "group in ping_group_range",
@@ -148,6 +168,9 @@ var pingGroup = check.Gate{Doc: &pingDoc, Run: func(p *check.Pass) check.Verdict
 	if !ok {
 		return p.Unknown()
 	}
+	if ok, why := comparable(p, uint32(low), uint32(high)); !ok {
+		return p.UnknownFor(why)
+	}
 	within := func(g uint32) bool { return uint64(g) >= low && uint64(g) <= high }
 	if within(ids.EGID) {
 		return p.AllowFor("its group is in the range")
@@ -170,6 +193,29 @@ var pingGroup = check.Gate{Doc: &pingDoc, Run: func(p *check.Pass) check.Verdict
 	return p.Deny(fmt.Sprintf("gid %d is not in net.ipv4.ping_group_range (%d %d%s)", ids.EGID, low, high, empty), set,
 		check.Change{Kind: check.ChangeCode, Text: "use a raw socket, with CAP_NET_RAW"})
 }}
+
+// comparable says whether the ends of a range of groups, as this user namespace
+// shows them, can be compared with a task's groups. The kernel compares its own
+// numbers, and shows those that have none here as the overflow id.
+func comparable(p *check.Pass, low, high uint32) (bool, string) {
+	ns, ok := userns.NS.Read(p, "user")
+	if !ok {
+		return false, "the user namespace is not known"
+	}
+	if ns.Inode == userns.InitInode {
+		return true, ""
+	}
+	const overflow = 65534
+	m, ok := userns.Map.Read(p, "gid")
+	if ok && low != overflow && high != overflow {
+		for _, r := range m.Ranges {
+			if low >= r.Inside && low-r.Inside < r.Count && high >= r.Inside && high-r.Inside < r.Count {
+				return true, "" // ids of one line are in a row outside too, and others are not between them
+			}
+		}
+	}
+	return false, "net.ipv4.ping_group_range is set to groups that this user namespace does not map, and so does not show"
+}
 
 var portDoc = check.Doc{
 	ID: "socket.low-port", Title: "port above ip_unprivileged_port_start, or",
@@ -204,166 +250,22 @@ var lowPort = check.Gate{Doc: &portDoc, Param: "CAP_NET_BIND_SERVICE", Run: func
 	return v
 }}
 
-var cgroupSockDoc = check.Doc{
-	ID: "cgroup.bpf-socket", Title: "cgroup socket programs",
-	Text:   "BPF programs attached to the cgroup may refuse sockets, bind, connect, sendmsg and socket options.",
-	Kernel: "kernel/bpf/cgroup.c:__cgroup_bpf_run_filter_sk, __cgroup_bpf_run_filter_sock_addr",
-	Man:    "bpf(2)",
-	Cause:  check.Cgroup,
-	Errnos: []syscall.Errno{syscall.EPERM},
-}
-
-var cgroupSock = check.Gate{Doc: &cgroupSockDoc, Run: func(p *check.Pass) check.Verdict {
-	return p.Faint("whether programs are attached to the cgroup is for CAP_SYS_ADMIN or CAP_NET_ADMIN to see (bpftool cgroup tree)")
-}}
-
-var broadcastDoc = check.Doc{
-	ID: "socket.broadcast", Title: "no broadcast without SO_BROADCAST",
-	Text:   "Sending to a broadcast address takes the socket option SO_BROADCAST.",
-	Kernel: "net/ipv4/udp.c:udp_sendmsg; net/ipv4/datagram.c:__ip4_datagram_connect",
-	Man:    "ip(7), socket(7)",
-	Cause:  check.State,
-	Errnos: []syscall.Errno{syscall.EACCES},
-}
-
-var broadcast = check.Gate{Doc: &broadcastDoc, Run: func(p *check.Pass) check.Verdict {
-	ip := p.Op.Str("ip")
-	if ip != "255.255.255.255" {
-		if strings.HasSuffix(ip, ".255") {
-			return p.UnknownFor(ip + " may be a broadcast address of an interface, which takes SO_BROADCAST")
-		}
-		return p.AllowFor("no broadcast address")
-	}
-	if p.Seen != syscall.EACCES {
-		return p.UnknownFor("whether the socket has SO_BROADCAST is not known")
-	}
-	return p.Deny("255.255.255.255 is the broadcast address, and the socket does not have SO_BROADCAST",
-		check.Change{Kind: check.ChangeCode, Risk: check.LowRisk, Text: "set SO_BROADCAST on the socket"})
-}}
-
-var prohibitDoc = check.Doc{
-	ID: "route.prohibit", Title: "no prohibit route",
-	Text:   "A route of the type prohibit answers EACCES to who sends that way.",
-	Kernel: "net/ipv4/fib_semantics.c:fib_props (RTN_PROHIBIT)",
-	Man:    "ip-route(8)",
-	Cause:  check.Firewall,
-	Errnos: []syscall.Errno{syscall.EACCES},
-}
-
-// routeTypes are RTN_ values of a route lookup.
-var routeTo = check.Probe[task.Number]{Name: "route", Source: "rtnetlink RTM_GETROUTE", Live: func(k *check.Kernel, key string) (task.Number, error) {
-	e, err := lookupRoute(key)
-	return task.Number{N: int64(e)}, err
-}}
-
-var prohibited = check.Gate{Doc: &prohibitDoc, Run: func(p *check.Pass) check.Verdict {
-	ip := p.Op.Str("ip")
-	if ip == "" {
-		return p.AllowFor("no address")
-	}
-	e, ok := routeTo.Read(p, ip)
-	if !ok {
-		return p.Faint("the routing table was not asked")
-	}
-	if syscall.Errno(e.N) == syscall.EACCES {
-		return p.Deny("the route to "+ip+" is of the type prohibit", check.Change{Kind: check.AskAdministrator, Text: "remove the route: ip route del prohibit …, ip rule",
-			Assume: []check.Assumption{check.AssumeIs(&routeTo, ip, task.Number{})}})
-	}
-	return p.Allow()
-}}
-
-var firewallDoc = check.Doc{
-	ID: "netfilter.output", Title: "firewall",
-	Text:   "A packet that an output rule drops is answered with EPERM to the sender (UDP, ping and raw sockets); a full conntrack table does the same.",
-	Kernel: "net/netfilter/core.c:nf_hook_slow; include/linux/netfilter.h:NF_DROP_GETERR",
-	Man:    "nft(8), iptables(8)",
-	Cause:  check.Firewall,
-	Errnos: []syscall.Errno{syscall.EPERM},
-}
-
-var firewall = check.Gate{Doc: &firewallDoc, Run: func(p *check.Pass) check.Verdict {
-	return p.UnknownFor("an output rule of the firewall may have dropped the packet; the rules are for CAP_NET_ADMIN to see (nft list ruleset)")
-}}
-
-var sockoptDoc = check.Doc{
-	ID: "socket.option", Title: "privileged socket option,",
-	Text: "Some socket options take a capability: most in the user namespace that owns the socket's network namespace, a few in the initial one.",
-	Kernel: "net/core/sock.c:sk_setsockopt; net/ipv4/ip_sockglue.c:do_ip_setsockopt; net/ipv6/ipv6_sockglue.c:do_ipv6_setsockopt; net/ipv4/tcp.c:do_tcp_setsockopt; " +
-		"net/ipv4/ipmr.c:ip_mroute_setsockopt; net/netfilter/x_tables.c",
-	Man:    "socket(7), ip(7), tcp(7)",
+var vsockDoc = check.Doc{
+	ID: "socket.vsock-port", Title: "port above 1023, or",
+	Text:   "Binding a virtual machine socket to a port below 1024 takes CAP_NET_BIND_SERVICE in the initial user namespace.",
+	Kernel: "net/vmw_vsock/af_vsock.c:__vsock_bind_connectible",
+	Man:    "vsock(7)",
 	Cause:  check.MissingCapability,
-	Errnos: []syscall.Errno{syscall.EPERM, syscall.EACCES},
+	Errnos: []syscall.Errno{syscall.EACCES},
 }
 
-// A privilegedOption is one socket option that takes a capability.
-type privilegedOption struct {
-	level, name int64
-	title       string
-	initial     bool // towards the initial user namespace, not the network namespace's owner
-	errno       syscall.Errno
-	caps        []check.Cap
-	maybe       string // why it may be free of it: what decides is not among the arguments
-}
-
-var (
-	netAdmin   = []check.Cap{capability.CAP_NET_ADMIN}
-	netRaw     = []check.Cap{capability.CAP_NET_RAW}
-	rawOrAdmin = []check.Cap{capability.CAP_NET_RAW, capability.CAP_NET_ADMIN}
-)
-
-// In the order of the sources.
-var privilegedOptions = []privilegedOption{
-	{unix.SOL_SOCKET, unix.SO_DEBUG, "SO_DEBUG", true, syscall.EACCES, netAdmin, ""},
-	{unix.SOL_SOCKET, unix.SO_PRIORITY, "SO_PRIORITY", false, syscall.EPERM, rawOrAdmin, "0 to 6 are free"},
-	{unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, "SO_SNDBUFFORCE", true, syscall.EPERM, netAdmin, ""},
-	{unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, "SO_RCVBUFFORCE", true, syscall.EPERM, netAdmin, ""},
-	{unix.SOL_SOCKET, unix.SO_BINDTODEVICE, "SO_BINDTODEVICE", false, syscall.EPERM, netRaw, "a socket that is bound to no device yet is free to bind"},
-	{unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX, "SO_BINDTOIFINDEX", false, syscall.EPERM, netRaw, "a socket that is bound to no device yet is free to bind"},
-	{unix.SOL_SOCKET, unix.SO_MARK, "SO_MARK", false, syscall.EPERM, rawOrAdmin, ""},
-	{unix.SOL_SOCKET, 75, "SO_RCVMARK", false, syscall.EPERM, rawOrAdmin, ""},
-	{unix.SOL_SOCKET, unix.SO_BUSY_POLL, "SO_BUSY_POLL", true, syscall.EPERM, netAdmin, "a value that is not raised is free"},
-	{unix.SOL_SOCKET, unix.SO_PREFER_BUSY_POLL, "SO_PREFER_BUSY_POLL", true, syscall.EPERM, netAdmin, ""},
-	{unix.SOL_SOCKET, unix.SO_BUSY_POLL_BUDGET, "SO_BUSY_POLL_BUDGET", true, syscall.EPERM, netAdmin, "a value that is not raised is free"},
-	{unix.SOL_SOCKET, unix.SO_TXTIME, "SO_TXTIME", false, syscall.EPERM, netAdmin, "CLOCK_MONOTONIC is free"},
-	{unix.IPPROTO_IP, unix.IP_TRANSPARENT, "IP_TRANSPARENT", false, syscall.EPERM, rawOrAdmin, ""},
-	{unix.IPPROTO_IP, unix.IP_IPSEC_POLICY, "IP_IPSEC_POLICY", false, syscall.EPERM, netAdmin, ""},
-	{unix.IPPROTO_IP, unix.IP_XFRM_POLICY, "IP_XFRM_POLICY", false, syscall.EPERM, netAdmin, ""},
-	{unix.IPPROTO_IP, 64, "IPT_SO_SET_REPLACE", false, syscall.EPERM, netAdmin, ""},
-	{unix.IPPROTO_IP, 200, "MRT_INIT", false, syscall.EACCES, netAdmin, ""},
-	{unix.IPPROTO_IPV6, unix.IPV6_TRANSPARENT, "IPV6_TRANSPARENT", false, syscall.EPERM, rawOrAdmin, ""},
-	{unix.IPPROTO_IPV6, unix.IPV6_HOPOPTS, "IPV6_HOPOPTS", false, syscall.EPERM, netRaw, ""},
-	{unix.IPPROTO_IPV6, unix.IPV6_RTHDRDSTOPTS, "IPV6_RTHDRDSTOPTS", false, syscall.EPERM, netRaw, ""},
-	{unix.IPPROTO_IPV6, unix.IPV6_DSTOPTS, "IPV6_DSTOPTS", false, syscall.EPERM, netRaw, ""},
-	{unix.IPPROTO_IPV6, unix.IPV6_IPSEC_POLICY, "IPV6_IPSEC_POLICY", false, syscall.EPERM, netAdmin, ""},
-	{unix.IPPROTO_IPV6, unix.IPV6_XFRM_POLICY, "IPV6_XFRM_POLICY", false, syscall.EPERM, netAdmin, ""},
-	{unix.IPPROTO_IPV6, 64, "IP6T_SO_SET_REPLACE", false, syscall.EPERM, netAdmin, ""},
-	{unix.IPPROTO_IPV6, 200, "MRT6_INIT", false, syscall.EACCES, netAdmin, ""},
-	{unix.IPPROTO_TCP, unix.TCP_REPAIR, "TCP_REPAIR", false, syscall.EPERM, netAdmin, ""},
-	{unix.IPPROTO_TCP, unix.TCP_CONGESTION, "TCP_CONGESTION", false, syscall.EPERM, netAdmin, "algorithms in net.ipv4.tcp_allowed_congestion_control are free"},
-}
-
-var sockopt = check.Gate{Doc: &sockoptDoc, Run: func(p *check.Pass) check.Verdict {
-	for i := range privilegedOptions {
-		o := &privilegedOptions[i]
-		if o.level != p.Op.Int("level") || o.name != p.Op.Int("optname") {
-			continue
-		}
-		where := userns.OwnerOf("net")
-		if o.initial {
-			where = userns.Initial()
-		}
-		v := capability.Verdict(p, where, "the socket option "+o.title+" is privileged", o.caps...)
-		if v.Decision != check.Denies {
-			return v
-		}
-		v.Errno = o.errno
-		if o.maybe != "" && p.Seen == 0 {
-			return p.UnknownFor(o.title + " takes a capability only for some values: " + o.maybe)
-		}
-		if o.maybe != "" {
-			v = v.Note("It depends on the value: " + o.maybe + ".")
-		}
-		return v
+var vsockPort = check.Gate{Doc: &vsockDoc, Param: "CAP_NET_BIND_SERVICE", Run: func(p *check.Pass) check.Verdict {
+	port := uint32(p.Op.Int("port"))
+	switch {
+	case !p.Op.Has("port"):
+		return p.UnknownFor("the port is not known")
+	case port > 1023: // LAST_RESERVED_PORT; VMADDR_PORT_ANY is -1
+		return p.AllowFor(fmt.Sprintf("port %d is not below 1024", port))
 	}
-	return p.AllowFor("not a privileged option")
+	return capability.Verdict(p, initialNS, fmt.Sprintf("port %d is below 1024", port), capability.CAP_NET_BIND_SERVICE)
 }}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/go-eperm/eperm/check"
+	"github.com/go-eperm/eperm/userns"
 )
 
 // Setting is the value of a sysctl.
@@ -35,6 +36,11 @@ func (s Setting) Int() (int, bool) {
 
 // Value is a sysctl by its dotted name, the key: "kernel.yama.ptrace_scope".
 var Value = check.Probe[Setting]{Name: "sysctl", Source: "/proc/sys", Show: Setting.show, Live: func(k *check.Kernel, key string) (Setting, error) {
+	if strings.HasPrefix(key, "net.") { // the reader's network namespace is shown
+		if err := userns.Shared(k, "net"); err != nil {
+			return Setting{}, err
+		}
+	}
 	b, err := k.ReadFile(File(key))
 	switch {
 	case check.IsMissing(err):

@@ -39,6 +39,26 @@ var NS = check.Probe[Handle]{Name: "ns", Source: "stat /proc/thread-self/ns", Sh
 	return Handle{st.Ino}, nil
 }}
 
+// Shared is an error unless the task is in the same namespace of that kind as
+// this thread: what procfs shows of the network is the reader's.
+func Shared(k *check.Kernel, kind string) error {
+	if k.Self() {
+		return nil
+	}
+	theirs, err := NS.Get(k.World(), kind)
+	if err != nil {
+		return err
+	}
+	var st unix.Stat_t
+	if err := unix.Stat("/proc/thread-self/ns/"+kind, &st); err != nil {
+		return fmt.Errorf("stat /proc/thread-self/ns/%s: %w", kind, err)
+	}
+	if st.Ino != theirs.Inode {
+		return fmt.Errorf("the task is in another %s namespace", nsNames[kind])
+	}
+	return nil
+}
+
 // Ownership is which user namespace owns a namespace.
 type Ownership struct {
 	Inode uint64 // of the owning user namespace
@@ -205,6 +225,7 @@ const (
 	initial
 	ownerOfNS
 	target
+	ownerOfFile
 )
 
 // Own is the task's own user namespace: kernel/capability.c:ns_capable(current_user_ns(), …).
@@ -219,6 +240,10 @@ func OwnerOf(ns string) Where { return Where{kind: ownerOfNS, ns: ns} }
 // OfProcess is the user namespace of the process that the operation names by "pid".
 func OfProcess() Where { return Where{kind: target} }
 
+// OwnerOfFileIn is the owner of the namespace whose file the operation names
+// by that argument.
+func OwnerOfFileIn(arg string) Where { return Where{kind: ownerOfFile, ns: arg} }
+
 // String is the place in words.
 func (w Where) String() string {
 	switch w.kind {
@@ -228,6 +253,8 @@ func (w Where) String() string {
 		return "the user namespace that owns its " + nsNames[w.ns] + " namespace"
 	case target:
 		return "the user namespace of the process"
+	case ownerOfFile:
+		return "the user namespace that owns that namespace"
 	}
 	return "its own user namespace"
 }
@@ -235,7 +262,12 @@ func (w Where) String() string {
 var nsNames = map[string]string{"net": "network", "mnt": "mount", "uts": "UTS", "ipc": "IPC", "pid": "pid", "cgroup": "cgroup", "time": "time"}
 
 // Kind is the kind of namespace that OwnerOf was made with; "" otherwise.
-func (w Where) Kind() string { return w.ns }
+func (w Where) Kind() string {
+	if w.kind != ownerOfNS {
+		return ""
+	}
+	return w.ns
+}
 
 // Place is where the task stands towards the namespace that counts: Allows
 // means that a capability of the task's counts there, Denies that it does not.
@@ -255,6 +287,15 @@ func Place(p *check.Pass, w Where) check.Decision {
 		return check.Denies
 	case ownerOfNS:
 		o, ok := Owner.Read(p, w.ns)
+		switch {
+		case !ok:
+			return check.Unknown
+		case o.Foreign:
+			return check.Denies
+		}
+		return check.Allows
+	case ownerOfFile:
+		o, ok := OwnerOfFile.Read(p, p.Op.Str(w.ns))
 		switch {
 		case !ok:
 			return check.Unknown

@@ -1,0 +1,58 @@
+package cgroup
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// ErrOutside is a group that no mount shows to this process.
+var ErrOutside = errors.New("no mount shows this control group")
+
+// Membership is the path of a task's group, of the text of /proc/PID/cgroup
+// (cgroups(7)): of a version 1 controller, or of version 2 for "".
+func Membership(file, controller string) (string, error) {
+	for line := range strings.Lines(file) {
+		f := strings.SplitN(strings.TrimRight(line, "\n"), ":", 3)
+		if len(f) != 3 {
+			return "", fmt.Errorf("parse cgroup: %.60q", line)
+		}
+		if controller == "" && f[0] == "0" && f[1] == "" || controller != "" && strings.Contains(","+f[1]+",", ","+controller+",") {
+			if !strings.HasPrefix(f[2], "/") {
+				return "", fmt.Errorf("parse cgroup: path %.60q", f[2])
+			}
+			return strings.TrimSuffix(f[2], " (deleted)"), nil
+		}
+	}
+	return "", nil
+}
+
+// Place is the directory that shows the group of that path, of the text of
+// /proc/PID/mountinfo.
+func Place(mountinfo, controller, path string) (string, error) {
+	found := ""
+	for line := range strings.Lines(mountinfo) {
+		left, right, ok := strings.Cut(strings.TrimRight(line, "\n"), " - ")
+		f, g := strings.Fields(left), strings.Fields(right)
+		if !ok || len(f) < 6 || len(g) < 3 {
+			continue
+		}
+		if controller == "" && g[0] != "cgroup2" || controller != "" && (g[0] != "cgroup" || !strings.Contains(","+g[2]+",", ","+controller+",")) {
+			continue
+		}
+		rest, ok := strings.CutPrefix(path, strings.TrimSuffix(f[3], "/"))
+		if !ok || rest != "" && rest[0] != '/' {
+			continue
+		}
+		found = strings.TrimSuffix(unescape(f[4])+rest, "/") // the last one mounted hides those before
+	}
+	if found == "" || strings.Contains(path+"/", "/../") {
+		return "", ErrOutside
+	}
+	return found, nil
+}
+
+// unescape undoes what mountinfo does to blanks (fs/proc_namespace.c:mangle).
+func unescape(s string) string {
+	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
+}

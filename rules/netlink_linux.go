@@ -1,0 +1,170 @@
+package rules
+
+import (
+	"strconv"
+	"syscall"
+
+	"github.com/go-eperm/eperm/capability"
+	"github.com/go-eperm/eperm/check"
+	"github.com/go-eperm/eperm/lsm"
+	seccomp "github.com/go-eperm/eperm/seccomp/gates"
+	"github.com/go-eperm/eperm/userns"
+	"golang.org/x/sys/unix"
+)
+
+// netlinkRules come before those of sending: who may send what is decided by
+// the protocol, and the refusal comes as a message.
+var netlinkRules = []check.Rule{
+	{
+		Name: "netlink message", Calls: []string{"sendto", "sendmsg", "sendmmsg"}, Doc: "send a netlink message to other processes",
+		When: func(o *check.Operation) bool { return toNetlink(o) && (o.Int("peer") != 0 || o.Int("groups") != 0) },
+		Gates: check.Gates( // net/netlink/af_netlink.c:netlink_sendmsg
+			seccomp.Filter, lsm.Hooks(lsm.Socket, "socket_sendmsg"),
+			check.When(not(arg("proto", unix.NETLINK_USERSOCK)), need(netOwner, capability.CAP_NET_ADMIN)...),
+			lsm.Hooks(lsm.Socket, "netlink_send"),
+		),
+	},
+	{
+		Name: "netlink request", Calls: []string{"sendto", "sendmsg", "sendmmsg"}, Doc: "ask the kernel for something by netlink",
+		When: toNetlink,
+		Gates: check.Gates( // net/netlink/af_netlink.c:netlink_sendmsg → netlink_unicast_kernel → the protocol's input
+			seccomp.Filter, lsm.Hooks(lsm.Socket, "socket_sendmsg"), lsm.Hooks(lsm.Socket, "netlink_send"), known("proto"), known("msgtype", "genl"),
+			check.When(routeChange, need(netOwner, capability.CAP_NET_ADMIN)...), // net/core/rtnetlink.c:rtnetlink_rcv_msg
+			lsm.Asked(linkTarget), // net/core/rtnetlink.c:rtnl_link_get_net_capable
+			check.When(arg("proto", unix.NETLINK_NETFILTER), need(netOwner, capability.CAP_NET_ADMIN)...),          // net/netfilter/nfnetlink.c:nfnetlink_rcv
+			check.When(arg("proto", unix.NETLINK_XFRM), need(netOwner, capability.CAP_NET_ADMIN)...),               // net/xfrm/xfrm_user.c:xfrm_user_rcv_msg
+			check.When(message(unix.NETLINK_SOCK_DIAG, sockDestroy), need(netOwner, capability.CAP_NET_ADMIN)...),  // net/core/sock_diag.c:__sock_diag_cmd
+			check.When(auditControl, need(initialNS, capability.CAP_AUDIT_CONTROL)...),                             // kernel/audit.c:audit_netlink_ok
+			check.When(auditUser, need(initialNS, capability.CAP_AUDIT_WRITE)...),                                  // the same
+			check.When(message(unix.NETLINK_CRYPTO, 16, 17, 18, 20), need(initialNS, capability.CAP_NET_ADMIN)...), // crypto/crypto_user.c:crypto_user_rcv_msg
+			lsm.Asked(genericCommand), // net/netlink/genetlink.c:genl_family_rcv_msg
+		),
+	},
+}
+
+func toNetlink(o *check.Operation) bool { return o.Int("family") == unix.AF_NETLINK }
+
+const sockDestroy = 21 // SOCK_DESTROY
+
+func message(proto int64, types ...int64) func(*check.Operation) bool {
+	return func(o *check.Operation) bool {
+		return o.Int("proto") == proto && o.Has("msgtype") && arg("msgtype", types...)(o)
+	}
+}
+
+// routeChange is the messages of rtnetlink other than RTM_GET… (net/core/rtnetlink.c:rtnl_msgtype_kind).
+func routeChange(o *check.Operation) bool {
+	t := o.Int("msgtype")
+	return o.Int("proto") == unix.NETLINK_ROUTE && t >= unix.RTM_BASE && (t-unix.RTM_BASE)&3 != 2
+}
+
+func auditControl(o *check.Operation) bool {
+	return message(unix.NETLINK_AUDIT, 1000, 1001, 1010, 1011, 1012, 1013, 1014, 1015, 1016, 1017, 1018, 1019)(o)
+}
+
+// auditUser is messages of programs: AUDIT_USER and the ranges of user messages.
+func auditUser(o *check.Operation) bool {
+	t := o.Int("msgtype")
+	return o.Int("proto") == unix.NETLINK_AUDIT && (t == 1005 || t >= 1100 && t <= 1199 || t >= 2100 && t <= 2999)
+}
+
+// netlinkGroups is who joins groups of a protocol that keeps them for CAP_NET_ADMIN.
+func netlinkGroups(o *check.Operation) bool {
+	return toNetlink(o) && o.Int("groups") != 0 && !openNetlink(o.Int("proto"))
+}
+
+// openNetlink is the protocols whose groups anybody may join (NL_CFG_F_NONROOT_RECV).
+func openNetlink(proto int64) bool {
+	switch proto {
+	case unix.NETLINK_ROUTE, unix.NETLINK_SOCK_DIAG, unix.NETLINK_SELINUX, unix.NETLINK_AUDIT, unix.NETLINK_CONNECTOR, unix.NETLINK_KOBJECT_UEVENT, unix.NETLINK_GENERIC, unix.NETLINK_RDMA:
+		return true
+	}
+	return false
+}
+
+func auditGroups(o *check.Operation) bool {
+	return toNetlink(o) && o.Int("groups") != 0 && o.Int("proto") == unix.NETLINK_AUDIT
+}
+
+// multicastRoutes is net/core/rtnetlink.c:rtnetlink_bind: two groups of
+// rtnetlink are kept for CAP_NET_ADMIN (since Linux 6.3).
+var multicastRoutes = check.Gate{Doc: &groupDoc, Param: "CAP_NET_ADMIN", When: func(o *check.Operation) bool {
+	const routes = 1<<(unix.RTNLGRP_IPV4_MROUTE_R-1) | 1<<(unix.RTNLGRP_IPV6_MROUTE_R-1)
+	return toNetlink(o) && o.Int("proto") == unix.NETLINK_ROUTE && o.Int("groups")&routes != 0
+}, Run: func(p *check.Pass) check.Verdict {
+	v := capability.Verdict(p, netOwner, "this group tells of multicast routes", capability.CAP_NET_ADMIN)
+	if v.Decision == check.Denies && p.Seen == 0 {
+		return p.UnknownFor("the groups of multicast routes take CAP_NET_ADMIN on some kernels")
+	}
+	return v
+}}
+
+var genericGroup = check.Gate{Doc: &groupDoc, When: func(o *check.Operation) bool {
+	return toNetlink(o) && o.Int("proto") == unix.NETLINK_GENERIC && o.Int("groups")&^1 != 0
+}, Run: func(p *check.Pass) check.Verdict {
+	v := capability.Verdict(p, netOwner, "the family keeps this group to itself", capability.CAP_NET_ADMIN)
+	if v.Decision != check.Denies {
+		return v
+	}
+	if p.Seen == 0 {
+		return p.UnknownFor("some families of generic netlink keep their groups for CAP_NET_ADMIN or CAP_SYS_ADMIN")
+	}
+	v.Inferred = true
+	return v
+}}
+
+var groupDoc = check.Doc{
+	ID: "netlink.group", Title: "group open to all, or",
+	Text:   "Some groups of a netlink protocol that is open otherwise take a capability in the user namespace that owns the network namespace.",
+	Kernel: "net/core/rtnetlink.c:rtnetlink_bind; net/netlink/genetlink.c:genl_bind",
+	Man:    "netlink(7)",
+	Cause:  check.MissingCapability,
+	Errnos: []syscall.Errno{syscall.EPERM},
+}
+
+// linkTarget is the network namespace that a link is to be made in or moved to.
+var linkTarget = check.Gate{Doc: &linkDoc, Param: "CAP_NET_ADMIN", When: func(o *check.Operation) bool { return o.Str("netns") != "" }, Run: func(p *check.Pass) check.Verdict {
+	return capability.Verdict(p, userns.OwnerOfFileIn("netns"), "a link is to be put into the network namespace "+check.Printable(p.Op.Str("netns")), capability.CAP_NET_ADMIN)
+}}
+
+var linkDoc = check.Doc{
+	ID: "netlink.link-target", Title: "capability over the other network namespace,",
+	Text:   "Moving a link into another network namespace takes CAP_NET_ADMIN in the user namespace that owns that one too.",
+	Kernel: "net/core/rtnetlink.c:rtnl_link_get_net_capable",
+	Man:    "rtnetlink(7)",
+	Cause:  check.MissingCapability,
+	Errnos: []syscall.Errno{syscall.EPERM},
+}
+
+var genericDoc = check.Doc{
+	ID: "netlink.generic", Title: "privileged command of the family,",
+	Text: "A command of a generic netlink family may be for CAP_NET_ADMIN in the initial user namespace (GENL_ADMIN_PERM) or in the one that owns the " +
+		"network namespace (GENL_UNS_ADMIN_PERM). The family tells which (CTRL_CMD_GETFAMILY).",
+	Kernel: "net/netlink/genetlink.c:genl_family_rcv_msg",
+	Man:    "netlink(7)",
+	Cause:  check.MissingCapability,
+	Errnos: []syscall.Errno{syscall.EPERM},
+}
+
+// The flags of commands (include/uapi/linux/genetlink.h).
+const (
+	genlAdmin  = 0x01
+	genlUserNS = 0x10
+)
+
+var genericCommand = check.Gate{Doc: &genericDoc, Param: "CAP_NET_ADMIN", When: arg("proto", unix.NETLINK_GENERIC), Run: func(p *check.Pass) check.Verdict {
+	family := p.Op.Str("genl")
+	if family == "" {
+		return p.UnknownFor("which family and command were called is not known; pass op.SendGeneric")
+	}
+	flags, err := genericFlags.ReadErr(p, family+" "+strconv.FormatInt(p.Op.Int("cmd"), 10))
+	switch {
+	case err != nil:
+		return p.Unknown()
+	case flags.N&genlAdmin != 0:
+		return capability.Verdict(p, initialNS, "the command is marked GENL_ADMIN_PERM", capability.CAP_NET_ADMIN)
+	case flags.N&genlUserNS != 0:
+		return capability.Verdict(p, netOwner, "the command is marked GENL_UNS_ADMIN_PERM", capability.CAP_NET_ADMIN)
+	}
+	return p.AllowFor("the command is open to all")
+}}

@@ -1,0 +1,144 @@
+package rules
+
+import (
+	"fmt"
+	"syscall"
+
+	"github.com/go-eperm/eperm/capability"
+	"github.com/go-eperm/eperm/check"
+	"github.com/go-eperm/eperm/task"
+	"github.com/go-eperm/eperm/userns"
+	"golang.org/x/sys/unix"
+)
+
+var broadcastDoc = check.Doc{
+	ID: "socket.broadcast", Title: "no broadcast without SO_BROADCAST",
+	Text:   "Sending to a broadcast address takes the socket option SO_BROADCAST.",
+	Kernel: "net/ipv4/udp.c:udp_sendmsg; net/ipv4/datagram.c:__ip4_datagram_connect",
+	Man:    "ip(7), socket(7)",
+	Cause:  check.State,
+	Errnos: []syscall.Errno{syscall.EACCES},
+}
+
+var broadcast = check.Gate{Doc: &broadcastDoc, Run: func(p *check.Pass) check.Verdict {
+	ip := p.Op.Str("ip")
+	if ip == "" {
+		return p.AllowFor("no address")
+	}
+	r, ok := routeTo.Read(p, ip)
+	switch {
+	case !ok && ip != "255.255.255.255":
+		return p.Faint("whether " + ip + " is a broadcast address was not asked")
+	case ok && r.Errno != 0:
+		return p.AllowFor("there is no way to " + ip) // the answer is another one
+	case ok && r.Type != unix.RTN_BROADCAST:
+		return p.AllowFor("no broadcast address")
+	}
+	set, known := socketOption(p, unix.SO_BROADCAST)
+	switch {
+	case known && set != 0:
+		return p.AllowFor("the socket has SO_BROADCAST")
+	case !known && p.Seen == 0:
+		return p.UnknownFor("whether the socket has SO_BROADCAST is not known; pass its descriptor (op.On)")
+	}
+	return p.Deny(ip+" is a broadcast address, and the socket does not have SO_BROADCAST", // an EACCES that comes after the way was found has no other reason
+		check.Change{Kind: check.ChangeCode, Risk: check.LowRisk, Text: "set SO_BROADCAST on the socket"})
+}}
+
+var prohibitDoc = check.Doc{
+	ID: "route.prohibit", Title: "no prohibit route",
+	Text:   "A route of the type prohibit answers EACCES to who sends that way.",
+	Kernel: "net/ipv4/fib_semantics.c:fib_props (RTN_PROHIBIT)",
+	Man:    "ip-route(8)",
+	Cause:  check.Firewall,
+	Errnos: []syscall.Errno{syscall.EACCES},
+}
+
+var prohibited = check.Gate{Doc: &prohibitDoc, Run: func(p *check.Pass) check.Verdict {
+	ip := p.Op.Str("ip")
+	if ip == "" {
+		return p.AllowFor("no address")
+	}
+	r, ok := routeTo.Read(p, ip)
+	if !ok {
+		return p.Faint("the routing table was not asked")
+	}
+	if syscall.Errno(r.Errno) == syscall.EACCES {
+		return p.Deny("the route to "+ip+" is of the type prohibit", check.Change{Kind: check.AskAdministrator, Text: "remove the route: ip route del prohibit …, ip rule",
+			Assume: []check.Assumption{check.AssumeIs(&routeTo, ip, Route{Type: unix.RTN_UNICAST})}})
+	}
+	return p.Allow()
+}}
+
+var unixPeerDoc = check.Doc{
+	ID: "socket.unix-peer", Title: "peer socket free or connected to this one",
+	Text:   "A datagram socket of the UNIX family that is connected takes messages, and connections, only of the socket that it is connected to.",
+	Kernel: "net/unix/af_unix.c:unix_may_send",
+	Man:    "unix(7)",
+	Cause:  check.State,
+	Errnos: []syscall.Errno{syscall.EPERM},
+}
+
+var unixPeer = check.Gate{Doc: &unixPeerDoc, Role: check.Target, Run: func(p *check.Pass) check.Verdict {
+	name := check.Printable(p.Op.Str("address"))
+	if p.Seen == 0 {
+		return p.UnknownFor("whether the socket at " + name + " is connected to another one is not known")
+	}
+	return p.Infer("the socket at "+name+" is connected to another one, and takes messages of that only",
+		check.Change{Kind: check.ChangeCode, Text: "send to a socket that is not connected, or let the other side connect to this one"})
+}}
+
+var controlDoc = check.Doc{
+	ID: "socket.control-message", Title: "privileged control message,",
+	Text:   "Some control messages of sendmsg(2) take a capability in the user namespace that owns the network namespace.",
+	Kernel: "net/core/sock.c:__sock_cmsg_send; net/ipv6/datagram.c:ip6_datagram_send_ctl",
+	Man:    "socket(7), ipv6(7)",
+	Cause:  check.MissingCapability,
+	Errnos: []syscall.Errno{syscall.EPERM},
+}
+
+var control = check.Gate{Doc: &controlDoc, When: func(o *check.Operation) bool { return o.Has("level") }, Run: func(p *check.Pass) check.Verdict {
+	name := p.Op.Int("optname")
+	switch level := p.Op.Int("level"); {
+	case level == unix.SOL_SOCKET && name == unix.SO_MARK:
+		return capability.Verdict(p, netOwner, "the control message SO_MARK is privileged", rawOrAdmin...)
+	case level == unix.IPPROTO_IPV6 && (name == unix.IPV6_HOPOPTS || name == unix.IPV6_2292HOPOPTS || name == unix.IPV6_DSTOPTS || name == unix.IPV6_2292DSTOPTS || name == unix.IPV6_RTHDRDSTOPTS):
+		return capability.Verdict(p, netOwner, "control messages of hop-by-hop and destination options are privileged", netRaw...)
+	}
+	return p.AllowFor("not a privileged control message")
+}}
+
+var claimedDoc = check.Doc{
+	ID: "socket.credentials", Title: "own pid and ids, or",
+	Text: "SCM_CREDENTIALS may claim the sender's own pid (any, with CAP_SYS_ADMIN over the pid namespace), and one of its own uids and gids (any, with CAP_SETUID " +
+		"and CAP_SETGID in its user namespace).",
+	Kernel: "net/core/scm.c:scm_check_creds",
+	Man:    "unix(7)",
+	Cause:  check.MissingCapability,
+	Errnos: []syscall.Errno{syscall.EPERM},
+}
+
+func claims(o *check.Operation) bool {
+	return o.Int("level") == unix.SOL_SOCKET && o.Int("optname") == unix.SCM_CREDENTIALS && o.Has("level")
+}
+
+var claimed = check.Gate{Doc: &claimedDoc, When: claims, Run: func(p *check.Pass) check.Verdict {
+	ids, ok := task.IDs.Read(p, "")
+	if !ok {
+		return p.Unknown()
+	}
+	if pid := p.Op.Int("pid"); pid != int64(p.World.Task().PID) {
+		if v := capability.Verdict(p, userns.OwnerOf("pid"), fmt.Sprintf("pid %d is not this process", pid), capability.CAP_SYS_ADMIN); v.Decision != check.Allows {
+			return v
+		}
+	}
+	if uid := uint32(p.Op.Int("uid")); uid != ids.RUID && uid != ids.EUID && uid != ids.SUID {
+		if v := capability.Verdict(p, userns.Own(), fmt.Sprintf("uid %d is none of this thread's", uid), capability.CAP_SETUID); v.Decision != check.Allows {
+			return v
+		}
+	}
+	if gid := uint32(p.Op.Int("gid")); gid != ids.RGID && gid != ids.EGID && gid != ids.SGID {
+		return capability.Verdict(p, userns.Own(), fmt.Sprintf("gid %d is none of this thread's", gid), capability.CAP_SETGID)
+	}
+	return p.AllowFor("its own ids")
+}}
