@@ -100,6 +100,8 @@ func (d *Diagnosis) writeWalk(b *strings.Builder) {
 		}
 		r := row{mark: "✓", title: f.Gate.Title(), words: v.Reason, from: sources(f)}
 		switch {
+		case v.Decision == check.Denies && v.Inferred:
+			r.mark, r.words = "✗", "seems to refuse: "+errnoName(v.Errno)
 		case v.Decision == check.Denies:
 			r.mark, r.words = "✗", "refuses: "+errnoName(v.Errno)
 		case v.Decision == check.Unknown:

@@ -12,7 +12,7 @@ import (
 
 // Of is the directory of the task's group: of the version 1 controller that the
 // key names, or of version 2 for "". It is empty where the task is in none.
-var Of = check.Probe[Group]{Name: "cgroup", Source: "/proc/thread-self/cgroup, mountinfo", Live: func(k *check.Kernel, controller string) (Group, error) {
+var Of = check.Probe[Group]{Name: "cgroup", Source: "/proc/thread-self/cgroup, mountinfo", Show: Group.show, Live: func(k *check.Kernel, controller string) (Group, error) {
 	b, err := k.ReadFile(k.Proc("cgroup"))
 	if err != nil {
 		return Group{}, err

@@ -38,7 +38,7 @@ type Chains struct {
 }
 
 func (c Chains) show() string {
-	s := fmt.Sprintf("%d chains of nftables", c.Count)
+	s := fmt.Sprintf("%d of nftables", c.Count)
 	if c.Drop != "" {
 		s += ", of which " + check.Printable(c.Drop) + " drops everything"
 	}

@@ -90,6 +90,9 @@ func TestClauses(t *testing.T) {
 		{"ipc", ipcCases()},
 		{"sockets", socketCases()},
 		{"calls", callCases()},
+		{"network", networkCases()},
+		{"netlink", netlinkCases()},
+		{"firewall", firewallCases()},
 	} {
 		ran := t.Run(group.name, func(t *testing.T) {
 			for _, l := range group.cases {

@@ -10,6 +10,7 @@ import (
 // families are the rules, a slice for each file of this package.
 var families = [][]check.Rule{
 	sysctlRules,
+	netFileRules,
 	fileRules,
 	openRules,
 	xattrRules,

@@ -1,0 +1,53 @@
+package rules
+
+import (
+	"path"
+	"strings"
+	"syscall"
+
+	"github.com/go-eperm/eperm/capability"
+	"github.com/go-eperm/eperm/check"
+	"github.com/go-eperm/eperm/lsm"
+	"github.com/go-eperm/eperm/mount"
+	seccomp "github.com/go-eperm/eperm/seccomp/gates"
+	"golang.org/x/sys/unix"
+)
+
+// netFileRules come before those of files: the files of a network device judge
+// who writes, not only who opens.
+var netFileRules = []check.Rule{
+	{
+		Name: "network device file", Calls: []string{"write"}, Doc: "set up a network device by its files",
+		When: func(o *check.Operation) bool {
+			return strings.HasPrefix(o.Str("path"), "/sys/class/net/") || strings.HasPrefix(o.Str("path"), "/sys/devices/virtual/net/")
+		},
+		Gates: check.Gates( // net/core/net-sysfs.c:netdev_store
+			seccomp.Filter, lsm.Hooks(lsm.File, "file_permission"), lsm.Asked(netDeviceFile),
+		),
+	},
+}
+
+var netDeviceDoc = check.Doc{
+	ID: "netdevice.sysfs", Title: "capability over the device's network namespace,",
+	Text:   "Writing a file below /sys/class/net takes CAP_NET_ADMIN, in the user namespace that owns the device's network namespace; a few (queue lengths, flush timeouts) in the initial one.",
+	Kernel: "net/core/net-sysfs.c:netdev_store, tx_queue_len_store, gro_flush_timeout_store, store_rps_map",
+	Man:    "sysfs(5)",
+	Cause:  check.MissingCapability,
+	Errnos: []syscall.Errno{syscall.EPERM},
+}
+
+var netDeviceFile = check.Gate{Doc: &netDeviceDoc, Role: check.Target, Param: "CAP_NET_ADMIN", Run: func(p *check.Pass) check.Verdict {
+	fs, ok := mount.Statfs.Read(p, p.Op.Str("path"))
+	switch {
+	case !ok:
+		return p.Unknown()
+	case fs.Magic != unix.SYSFS_MAGIC:
+		return p.AllowFor("not sysfs")
+	}
+	where := netOwner
+	switch path.Base(p.Op.Str("path")) {
+	case "tx_queue_len", "gro_flush_timeout", "napi_defer_hard_irqs", "rps_cpus", "rps_flow_cnt", "tx_maxrate":
+		where = initialNS
+	}
+	return capability.Verdict(p, where, "writing a file of a network device is privileged", capability.CAP_NET_ADMIN)
+}}
