@@ -2,57 +2,253 @@ package capability
 
 import (
 	"fmt"
+	"path"
+	"slices"
+	"strings"
 
 	"github.com/go-eperm/eperm/check"
+	"github.com/go-eperm/eperm/container"
+	"github.com/go-eperm/eperm/inode"
+	"github.com/go-eperm/eperm/mount"
 	"github.com/go-eperm/eperm/task"
+	"github.com/go-eperm/eperm/userns"
+	"golang.org/x/sys/unix"
 )
 
-// A WhyKind is where a capability was lost.
-type WhyKind string
-
-// The ways to lack a capability.
+// The secure bits (include/uapi/linux/securebits.h).
 const (
-	Dropped     WhyKind = "dropped"      // permitted, but not raised into the effective set
-	OtherThread WhyKind = "other-thread" // another thread of the process holds it
-	OutOfBounds WhyKind = "out-of-bounds"
-	NoPrivGain  WhyKind = "no-new-privs" // the executable's file capabilities did not count
-	NotGained   WhyKind = "not-gained"   // the executable has it, the process does not
-	NeverGiven  WhyKind = "never-given"
-	RootWithout WhyKind = "root-without" // uid 0 that gave it up
+	secbitNoRoot        = 1 << 0
+	secbitNoSetuidFixup = 1 << 2
 )
 
-// A Story is why one capability is missing, as far as the task itself shows it.
-type Story struct {
-	Kind     WhyKind
-	Sentence string
+// ofFiles are the capabilities that a change of the file system uid takes out
+// of the effective set (include/linux/capability.h:CAP_FS_MASK).
+var ofFiles = SetOf(CAP_CHOWN, CAP_MKNOD, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER, CAP_FSETID, CAP_LINUX_IMMUTABLE, CAP_MAC_OVERRIDE)
+
+// Tell is Why outside of a gate, for the writer of a remedy.
+func Tell(w *check.World, op *check.Operation, c Cap) Story {
+	p := &check.Pass{World: w, Op: op, Detail: true}
+	state, ok := task.Caps.Read(p, "")
+	if !ok {
+		return Story{}
+	}
+	return Why(p, state, c)
 }
 
 // Why tells why c is not in the effective set (capabilities(7),
-// "Transformation of capabilities during execve()").
+// "Transformation of capabilities during execve()" and "Effect of user ID
+// changes on capabilities"). What it reads is the gate's evidence.
 func Why(p *check.Pass, state task.CapState, c Cap) Story {
+	ids, _ := task.IDs.Read(p, "")
 	if state.Permitted.Has(c) {
-		return Story{Dropped, fmt.Sprintf("The thread may raise %s itself: it is in its permitted set, only not in the effective one.", c)}
+		return Story{Dropped, fmt.Sprintf("The thread may raise %s itself: it is in its permitted set, only not in the effective one%s.", c, lowered(ids, c))}
 	}
 	if t, ok := task.Threads.Read(p, ""); ok && t.Effective.Has(c) {
 		return Story{OtherThread, fmt.Sprintf("Another thread of this process holds %s (thread %d, for example): credentials belong to the thread, and this one has other ones.", c, t.TID)}
 	}
 	if b, ok := task.Bounding.Read(p, c.String()); ok && !b.Set {
-		return Story{OutOfBounds, fmt.Sprintf("%s is outside the bounding set too, so no file capability and no set-user-ID program can bring it back: whoever started this process has to leave it in.", c)}
+		return Story{OutOfBounds, fmt.Sprintf("%s is outside the bounding set too, so no file capability and no set-user-ID program can bring it back: %s.", c, boundBy(p, c))}
+	}
+	nnp, _ := task.NoNewPrivs.Read(p, "")
+	if s, ok := atExec(p, c, ids, nnp.Set); ok {
+		return s
+	}
+	if state.Inheritable.Has(c) {
+		return Story{NotInherited, fmt.Sprintf("%s is in the inheritable set, but execve passes that on only to a file that has it in its own inheritable set, or through the ambient set, where it is not.", c)}
+	}
+	if ids.EUID == 0 {
+		if b, err := task.Securebits.ReadErr(p, ""); err == nil && b.N&secbitNoRoot != 0 {
+			return Story{RootPowerless, fmt.Sprintf("The process is uid 0, but its secure bits (SECBIT_NOROOT) let execve give nothing to root.")}
+		}
+		return Story{RootWithout, fmt.Sprintf("The process is uid 0 but does not hold %s: being root is only a way to get capabilities. The bounding set still has it, so this program, or the one that started it without a new execve, dropped it.", c)}
+	}
+	parent, err := task.Parent.ReadErr(p, "")
+	known := err == nil && parent.PID > 0
+	if known && parent.UID == 0 && parent.CapPrm.Has(c) {
+		keep := ""
+		if b, err := task.Securebits.ReadErr(p, ""); err == nil && b.N&secbitNoSetuidFixup != 0 {
+			keep = " (that the secure bits keep it now came too late)"
+		}
+		return Story{UIDChanged, fmt.Sprintf("Process %d (%s), which started it, is uid 0 and holds %s; the change of all uids from 0 to %d cleared it%s. PR_SET_KEEPCAPS before that change, or the ambient set after it, would have kept it.",
+			parent.PID, check.Printable(parent.Name), c, ids.EUID, keep)}
+	}
+	var further []string
+	if nnp.Set {
+		further = append(further, "no_new_privs is set, so file capabilities cannot give it either")
+	}
+	if known {
+		further = append(further, fmt.Sprintf("process %d (%s), which started it, does not hold it", parent.PID, check.Printable(parent.Name)))
+	}
+	if len(further) == 0 {
+		return Story{NeverGiven, fmt.Sprintf("Nothing gave %s to uid %d.", c, ids.EUID)}
+	}
+	return Story{NeverGiven, fmt.Sprintf("Nothing gave %s to uid %d; %s.", c, ids.EUID, strings.Join(further, "; "))}
+}
+
+// lowered is which change of ids took a permitted capability out of the effective set.
+func lowered(ids task.Creds, c Cap) string {
+	switch {
+	case ids.EUID != 0 && (ids.RUID == 0 || ids.SUID == 0):
+		return fmt.Sprintf(", which the change of the effective uid from 0 to %d emptied", ids.EUID)
+	case ids.EUID == 0 && ids.FSUID != 0 && ofFiles.Has(c):
+		return fmt.Sprintf(", out of which setfsuid(%d) took the capabilities over files", ids.FSUID)
+	}
+	return ""
+}
+
+// boundBy is who left it out of the bounding set, a clause.
+func boundBy(p *check.Pass, c Cap) string {
+	place, err := container.Here.ReadErr(p, "")
+	if err == nil && !place.Weak {
+		if key := place.UnitKey(); key != "" {
+			if unit, err := container.UnitSettings.ReadErr(p, key); err == nil {
+				if s, taken := unit.TakesCapability(c.String()); taken {
+					return fmt.Sprintf("%s=%s of the unit %s takes it away (%s)", s.Name, s.Value, place.Unit, s.At())
+				}
+			}
+		}
+		switch {
+		case place.Container():
+			return place.Kind.Words() + " left it out"
+		case place.Kind != container.Host && place.Kind != container.Systemd:
+			return place.Kind.Words() + " runs everything without it"
+		}
+	}
+	parent, err := task.Parent.ReadErr(p, "")
+	switch {
+	case err != nil || parent.PID == 0:
+		return "whoever started this process has to leave it in"
+	case parent.CapBnd.Has(c):
+		return fmt.Sprintf("this process dropped it after process %d (%s) had started it, which has it still", parent.PID, check.Printable(parent.Name))
+	}
+	return fmt.Sprintf("process %d (%s), which started it, lacks it too; whoever started that has to leave it in", parent.PID, check.Printable(parent.Name))
+}
+
+// atExec is what execve did not give, though the executable has it to give.
+func atExec(p *check.Pass, c Cap, ids task.Creds, nnp bool) (Story, bool) {
+	exe, err := task.Exe.ReadErr(p, "")
+	if err != nil {
+		return Story{}, false
 	}
 	file, _ := OfFile.Read(p, task.ExeKey)
-	nnp, _ := task.NoNewPrivs.Read(p, "")
+	setuid := false
+	if f, err := inode.Stat.ReadErr(p, exe.S); err == nil && f.IsRegular() {
+		setuid = f.Mode&unix.S_ISUID != 0 && f.UID == 0 && ids.EUID != 0
+	}
+	gives := fmt.Sprintf("The executable has the file capability %s", c)
+	if setuid && !file.Permitted.Has(c) {
+		gives = "The executable is set-user-ID root"
+	}
+	if file.Permitted.Has(c) || setuid {
+		nosuid := false
+		if fs, err := mount.Statfs.ReadErr(p, exe.S); err == nil {
+			nosuid = fs.Flags&mount.NoSUIDFlag != 0
+		}
+		ns, nsErr := userns.NS.ReadErr(p, "user")
+		foreign := nsErr == nil && ns.Inode != userns.InitInode && file.Permitted.Has(c) && (file.Version < 3 || file.RootID != 0)
+		switch {
+		case nosuid:
+			return Story{Nosuid, gives + ", but its mount is nosuid, which makes execve ignore that."}, true
+		case nnp:
+			return Story{NoPrivGain, gives + ", but no_new_privs is set, which makes execve ignore that."}, true
+		case foreign:
+			return Story{ForeignFile, gives + ", but it was set outside of this user namespace, where it does not count."}, true
+		case setuid:
+			return Story{NotGained, gives + fmt.Sprintf(", yet the process is uid %d: it changed back, a tracer started it, or the bit was set later.", ids.EUID)}, true
+		case file.Permitted.Has(c):
+			return Story{NotGained, gives + ", yet the process does not hold it: it gave it up, a tracer started it, or it was set after the start."}, true
+		}
+	}
+	if (file.Present || setuid) && !file.Permitted.Has(c) {
+		if parent, err := task.Parent.ReadErr(p, ""); err == nil && parent.CapAmb.Has(c) {
+			return Story{AmbientCleared, fmt.Sprintf("Process %d (%s), which started it, holds %s in its ambient set, but execve of a file with privileges of its own (%s) clears that set.", parent.PID, check.Printable(parent.Name), c, fileWords(file, setuid))}, true
+		}
+	}
+	if interpreter(exe.S) {
+		if s, err := script.ReadErr(p, ""); err == nil && s.Caps.Permitted.Has(c) {
+			return Story{ScriptFile, fmt.Sprintf("The script %s has the file capability %s, but the kernel runs its interpreter %s, and asks that file only.", check.Printable(s.Path), c, check.Printable(exe.S))}, true
+		}
+	}
+	return Story{}, false
+}
+
+func fileWords(file FileCaps, setuid bool) string {
+	if setuid {
+		return "it is set-user-ID"
+	}
+	return file.String()
+}
+
+// interpreters run other people's scripts: a file capability of theirs is everybody's.
+var interpreters = []string{"python", "perl", "ruby", "node", "java", "bash", "sh", "dash", "busybox", "php", "lua", "gawk", "deno", "bun"}
+
+func interpreter(exe string) bool {
+	base := path.Base(exe)
+	return slices.ContainsFunc(interpreters, func(i string) bool {
+		return base == i || strings.HasPrefix(base, i) && strings.Trim(base[len(i):], "0123456789.") == ""
+	})
+}
+
+// A scriptFile is a script that an interpreter runs, with its file capabilities.
+type scriptFile struct {
+	Path string
+	Caps FileCaps
+}
+
+// script is the script that the task's interpreter was told to run, if that
+// has file capabilities: the first or second argument, as execve makes them of a #! line.
+var script = check.Probe[scriptFile]{Name: "script", Source: "/proc/self/cmdline, getxattr(security.capability)", Live: func(k *check.Kernel, _ string) (scriptFile, error) {
+	b, err := k.ReadFile(k.ProcPID("cmdline"))
+	if err != nil {
+		return scriptFile{}, err
+	}
+	args := strings.Split(string(b), "\x00")
+	for _, a := range args[min(1, len(args)):min(3, len(args))] {
+		if a == "" || strings.HasPrefix(a, "-") {
+			continue
+		}
+		name := a
+		if !strings.HasPrefix(a, "/") {
+			cwd, err := inode.Cwd.Get(k.World(), "")
+			if err != nil {
+				continue
+			}
+			name = path.Join(cwd.To, a)
+		}
+		if fc, err := File(k.Path(name)); err == nil && fc.Present {
+			return scriptFile{name, fc}, nil
+		}
+	}
+	return scriptFile{}, nil
+}}
+
+// NoFileCap is why a file capability on the task's executable would not bring
+// it c, a clause; "" if it would.
+func NoFileCap(w *check.World, c Cap) string {
+	exe, err := task.Exe.Get(w, "")
+	if err != nil {
+		return "the executable is not known"
+	}
+	name := check.Printable(exe.S)
+	if interpreter(exe.S) {
+		return name + " runs other programs' scripts, which would all get it, and file capabilities of a script do not count"
+	}
+	if n, err := task.NoNewPrivs.Get(w, ""); err != nil || n.Set {
+		return "no_new_privs is set, which makes execve ignore it"
+	}
+	fs, err := mount.Statfs.Get(w, exe.S)
 	switch {
-	case file.Permitted.Has(c) && nnp.Set:
-		return Story{NoPrivGain, fmt.Sprintf("The executable has the file capability %s, but no_new_privs is set, which makes execve ignore file capabilities.", c)}
-	case file.Permitted.Has(c):
-		return Story{NotGained, fmt.Sprintf("The executable has the file capability %s, yet the process does not hold it: it gave it up, or the file system is mounted nosuid.", c)}
+	case err != nil:
+		return "the mount of " + name + " could not be looked at"
+	case fs.Flags&mount.NoSUIDFlag != 0:
+		return name + " lies on a mount with nosuid"
+	case mount.NoFileCaps(fs.Magic):
+		return "the file system of " + name + " (" + mount.TypeName(fs.Magic) + ") keeps none"
+	case fs.Flags&mount.ReadOnlyFlag != 0:
+		return name + " lies on a read-only mount"
 	}
-	ids, _ := task.IDs.Read(p, "")
-	if ids.EUID == 0 {
-		return Story{RootWithout, fmt.Sprintf("The process is uid 0 but does not hold %s: being root is only a way to get capabilities, and this one was dropped.", c)}
+	if b, err := task.Bounding.Get(w, c.String()); err != nil || !b.Set {
+		return c.String() + " is outside the bounding set, and execve of such a file would be refused"
 	}
-	if nnp.Set {
-		return Story{NeverGiven, fmt.Sprintf("Nothing gave it %s; no_new_privs is set, so file capabilities cannot give it either.", c)}
-	}
-	return Story{NeverGiven, fmt.Sprintf("Nothing gave %s to uid %d.", c, ids.EUID)}
+	return ""
 }

@@ -140,6 +140,7 @@ const (
 	ClearNoNewPrivs   ChangeKind = "clear-no-new-privs"
 	SwapOff           ChangeKind = "swap-off"          // Path
 	ActAsOwner        ChangeKind = "act-as-owner"      // Value is the uid; act as that user
+	AskServer         ChangeKind = "ask-server"        // a file server decides: Name is the file system's type, Path the file, Value what was asked of it
 	AskAdministrator  ChangeKind = "ask-administrator" // nothing at this level can help; Text says who can
 )
 

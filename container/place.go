@@ -66,6 +66,9 @@ func (p Place) Container() bool {
 	return false
 }
 
+// Words is the kind for people: "a container of docker".
+func (k Kind) Words() string { return Place{Kind: k}.String() }
+
 // String is the place for people: "a container of docker (3f29…)".
 func (p Place) String() string {
 	s := ""
@@ -143,7 +146,7 @@ type guess struct {
 func Tell(s Signs) Place {
 	strong := append(byCgroup(s.Cgroup), byMounts(s.Mountinfo)...)
 	strong = append(strong, bySandbox(s)...)
-	marks := byFiles(s)
+	marks := slices.DeleteFunc(byFiles(s), func(g guess) bool { return leftOver(g, s) })
 	weak := byEnviron(s.Environ)
 	p := Place{Kind: Host}
 	switch {
@@ -154,7 +157,7 @@ func Tell(s Signs) Place {
 		p = best(strong, append(marks, weak...))
 	case len(marks) > 0:
 		p = best(marks, weak)
-		p.Weak = !twoWays(p.Kind, marks, weak, s)
+		p.Weak = !twoWays(p.Kind, s)
 	case len(weak) > 0:
 		p = best(weak, nil)
 		p.Weak = true
@@ -236,13 +239,31 @@ func fill(dst *string, s string) {
 	}
 }
 
-// twoWays says whether marker files are borne out by something of another
-// kind: by an own user namespace or a layered root, which no image brings along.
-func twoWays(k Kind, marks, weak []guess, s Signs) bool {
-	if k == Kubernetes && strings.Contains(s.Mountinfo, " "+serviceAccount+" ") {
-		return true
+// leftOver says whether the mounts tell that a marker file came with an image
+// that was unpacked onto a disk: docker's roots are layered, and podman mounts its file.
+func leftOver(g guess, s Signs) bool {
+	switch {
+	case s.Mountinfo == "" || kernelOf(s) == "gvisor": // nothing to compare with
+		return false
+	case g.sign == "/.dockerenv":
+		return !layeredRoot(s.Mountinfo)
+	case g.sign == "/run/.containerenv":
+		return !strings.Contains(s.Mountinfo, " /run/.containerenv ")
 	}
-	return (k == Docker || k == Podman) && layeredRoot(s.Mountinfo)
+	return false
+}
+
+// twoWays says whether marker files are borne out by the mounts, which no image brings along.
+func twoWays(k Kind, s Signs) bool {
+	switch k {
+	case Kubernetes:
+		return strings.Contains(s.Mountinfo, " "+serviceAccount+" ")
+	case Docker:
+		return layeredRoot(s.Mountinfo)
+	case Podman:
+		return strings.Contains(s.Mountinfo, " /run/.containerenv ")
+	}
+	return false
 }
 
 // word keeps odd names out of snippets.

@@ -99,3 +99,26 @@ func FuzzTell(f *testing.F) {
 		}
 	})
 }
+
+// What single signs make of an otherwise empty machine.
+func TestSingleSigns(t *testing.T) {
+	overlay := "1 0 0:1 / / rw - overlay overlay rw\n"
+	for _, c := range []struct {
+		signs Signs
+		want  Place
+	}{
+		{Signs{Cgroup: "0::/\n"}, Place{Kind: Host}},
+		{Signs{Cgroup: "0::/\n", Files: []string{"/.dockerenv"}, Mountinfo: overlay}, Place{Kind: Docker}},
+		{Signs{Cgroup: "0::/\n", Files: []string{"/.dockerenv"}}, Place{Kind: Docker, Weak: true}},
+		{Signs{Cgroup: "0::/\n", Files: []string{"/run/.containerenv"}}, Place{Kind: Podman, Weak: true}},
+		{Signs{Cgroup: "0::/kubepods.slice/kubepods-pod1.slice/cri-containerd-x.scope"}, Place{Kind: Kubernetes, Pod: "1"}},
+		{Signs{Cgroup: "1:name=systemd:/system.slice/system-x.slice/x@1.service/sub\n"}, Place{Kind: Systemd, Unit: "x@1.service"}},
+		{Signs{Cgroup: "0::/lxc.payload.web/"}, Place{Kind: LXC, ID: "web"}},
+		{Signs{Cgroup: "0::/docker/not-an-id"}, Place{Kind: Host}},
+		{Signs{Cgroup: "garbage", Mountinfo: "garbage - \n - - -"}, Place{Kind: Host}},
+	} {
+		p := Tell(c.signs)
+		p.Signs = nil
+		require.Equal(t, c.want, p, "%+v", c.signs)
+	}
+}

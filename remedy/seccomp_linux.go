@@ -1,19 +1,21 @@
 package remedy
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/go-eperm/eperm/check"
+	"github.com/go-eperm/eperm/container"
 	"github.com/go-eperm/eperm/seccomp"
 )
 
 // seccomp allows the system calls of the change, by which one thing is done, in
 // the profile of the place: with the conditions on arguments that the change has.
 func (r *renderer) seccomp() {
-	names, p := strings.Fields(r.change.Name), r.here()
+	names := strings.Fields(r.change.Name)
 	what, file := strings.Join(names, " and "), "seccomp-"+names[0]+".json"
 	rule, status := r.change.Value+"\n", [][]string{{"grep", "Seccomp", "/proc/self/status"}}
-	docker := func(tool string) {
+	profile := func(tool string) {
 		get := []string{"curl", "-fsSLo", file, "https://raw.githubusercontent.com/moby/profiles/main/seccomp/default.json"}
 		if tool == "podman" {
 			get = []string{"cp", "/usr/share/containers/seccomp.json", file}
@@ -22,56 +24,75 @@ func (r *renderer) seccomp() {
 			Snippet: rule, SnippetKind: "json", Commands: [][]string{get, {tool, "run", "--security-opt", "seccomp=" + file, "IMAGE"}}, Verify: status,
 			Warning: "Add only this: to run without a profile opens hundreds of calls."})
 	}
-	systemd := func() {
+	unit := func(p container.Place) {
 		title := "allow " + what + " to the service, if its unit sets SystemCallFilter="
 		if o := seccomp.UnitOptions(names[0]); len(o) > 0 {
 			title += "; if it does not, " + strings.Join(o, " or ") + " there has made the filter"
 		}
-		r.add(check.Remedy{For: "systemd", Title: title, Snippet: dropIn(p, "syscalls", "SystemCallFilter="+strings.Join(names, " ")), SnippetKind: "ini", Commands: restart(p),
-			Verify: [][]string{{"systemctl", "show", "-p", "SystemCallFilter", p.unit()}}})
+		settings, _ := container.UnitSettings.Get(r.w, p.UnitKey())
+		for _, o := range seccomp.UnitOptions(names[0]) {
+			if s, ok := settings.Last(strings.TrimSuffix(o, "=")); ok && len(settings.All("SystemCallFilter")) == 0 && !slices.Contains([]string{"", "no", "false", "off", "0"}, s.Value) {
+				r.inUnit(p, "allow "+what+" to the service: "+s.Name+"="+s.Value+" refuses it ("+s.At()+")", "syscalls", s.Name+"=no")
+				return
+			}
+		}
+		if s, ok := settings.Last("SystemCallFilter"); ok {
+			title = "allow " + what + " to the service, whose SystemCallFilter= refuses it (" + s.At() + ")"
+		}
+		r.inUnit(p, title, "syscalls", "SystemCallFilter="+strings.Join(names, " "))
 	}
-	switch p.Kind {
-	case "docker", "podman":
-		docker(p.Kind)
-	case "kubernetes":
-		r.add(check.Remedy{For: "kubernetes", Title: "allow " + what + " in a profile of its own: on each node /var/lib/kubelet/seccomp/profiles/" + file + " with this in its \"syscalls\" list, and in the pod securityContext.seccompProfile {type: Localhost, localhostProfile: profiles/" + file + "}",
-			Snippet: rule, SnippetKind: "json", Verify: status,
-			Warning: "Start from the profile that is in use. containerd knows no \"includes\" and \"excludes\": write the file with seccomp.Patch.Kubernetes, or leave out what is reserved for capabilities that the container lacks."})
-	case "systemd":
-		systemd()
-	default:
-		r.add(check.Remedy{For: "code", Title: "allow " + what + " in the filter that this program, or who started it, installs", Risk: check.LowRisk})
-		systemd()
-		docker("docker")
-	}
+	r.everywhere(func(p container.Place) {
+		switch p.Kind {
+		case container.Docker, container.Podman:
+			profile(string(p.Kind))
+		case container.Containerd:
+			profile("nerdctl")
+		case container.Kubernetes:
+			r.add(check.Remedy{For: "kubernetes", Title: "allow " + what + " in a profile of its own: on each node /var/lib/kubelet/seccomp/profiles/" + file + " with this in its \"syscalls\" list, and in the pod securityContext.seccompProfile {type: Localhost, localhostProfile: profiles/" + file + "}",
+				Snippet: rule, SnippetKind: "json", Verify: status,
+				Warning: "Start from the profile that is in use. containerd knows no \"includes\" and \"excludes\": write the file with seccomp.Patch.Kubernetes, or leave out what is reserved for capabilities that the container lacks."})
+		case container.Systemd:
+			unit(p)
+		case container.Nspawn:
+			r.add(check.Remedy{For: "nspawn", Title: "allow " + what + " to the container", Snippet: nspawnFile(p, "Exec", "SystemCallFilter="+strings.Join(names, " ")), SnippetKind: "ini", Verify: status})
+		case container.LXC:
+			r.add(check.Remedy{For: "lxc", Title: "allow " + what + " in a copy of LXC's policy: take the line out of its deny list", Snippet: lxcConfig(p) + "lxc.seccomp.profile = /etc/lxc/" + orName(p) + ".seccomp\n", SnippetKind: "ini",
+				Commands: [][]string{{"cp", "/usr/share/lxc/config/common.seccomp", "/etc/lxc/" + orName(p) + ".seccomp"}}, Verify: status})
+		case container.Snap, container.Flatpak:
+			r.add(check.Remedy{For: string(p.Kind), Title: "nothing at this level helps: the filter of " + p.Kind.Words() + " is its runtime's; let a service outside do it", Verify: status})
+		default:
+			r.add(check.Remedy{For: "code", Title: "allow " + what + " in the filter that this program, or who started it, installs", Risk: check.LowRisk})
+			r.add(check.Remedy{For: "elsewhere", Title: "if it is of something that was not seen: SystemCallFilter=" + strings.Join(names, " ") + " for a systemd unit, a profile with this rule for docker and podman (--security-opt seccomp=FILE)", Snippet: rule, SnippetKind: "json", Verify: status})
+		}
+	})
 }
 
 // byCapability uses that the default profiles open a call to who holds the
 // capability that it takes.
 func (r *renderer) byCapability() {
-	c, p := r.change.Cap, r.here()
+	c := r.change.Cap
 	risk, warning := riskOf(c)
-	switch p.Kind {
-	case "docker", "podman":
-		r.add(check.Remedy{For: p.Kind, Title: "add " + c.String() + " to the container: the default profile then allows " + r.change.Name, Commands: [][]string{{p.Kind, "run", "--cap-add=" + c.Short(), "IMAGE"}},
-			Verify: [][]string{{"capsh", "--has-p=" + c.Lower()}}, Risk: risk, Warning: warning})
-	case "kubernetes":
-		r.kubernetes(c)
-		last := &r.out[len(r.out)-1]
-		last.Title += ": the runtime's default profile then allows " + r.change.Name
-		last.Risk = risk
+	then := ": the default profile then allows " + strings.Join(strings.Fields(r.change.Name), " and ")
+	p := r.place
+	if p.Kind == container.Kubernetes {
+		x := r.inPod(p, "add "+c.String()+" to the container"+then, podSpec{security: []string{"capabilities:", `  add: ["` + c.Short() + `"]`}}, podLevel(c))
+		x.Verify, x.Risk, x.Warning = [][]string{kubectl(p, "grep", "CapBnd", "/proc/1/status")}, risk, strings.TrimSpace(warning+" "+x.Warning)
+		return
+	}
+	if x := r.withOption(p, "add "+c.String()+" to the container"+then, option{flags: []string{"--cap-add=" + c.Short()}, compose: []string{"cap_add:", "  - " + c.Short()}, quadlet: "AddCapability=" + c.Short(), gitlab: `cap_add = ["` + c.Short() + `"]`}); x != nil {
+		x.Verify, x.Risk, x.Warning = [][]string{{"capsh", "--has-p=" + c.Lower()}}, risk, warning
 	}
 }
 
 // updateRuntime is for profiles that are older than the system call.
 func (r *renderer) updateRuntime() {
-	p := r.here()
-	if !p.container() && p.Kind != "systemd" {
+	p := r.place
+	if !p.Container() && p.Kind != container.Systemd {
 		return
 	}
-	what := map[string]string{"systemd": "systemd and libseccomp", "kubernetes": "the node's container runtime (containerd, CRI-O) and libseccomp"}[p.Kind]
+	what := map[container.Kind]string{container.Systemd: "systemd and libseccomp", container.Kubernetes: "the node's container runtime (containerd, CRI-O) and libseccomp"}[p.Kind]
 	if what == "" {
-		what = p.Kind + ", its runtime and libseccomp"
+		what = string(p.Kind) + ", its runtime and libseccomp"
 	}
-	r.add(check.Remedy{For: p.Kind, Title: "update " + what + " on the host: newer ones know " + r.change.Name, Verify: [][]string{{"grep", "Seccomp", "/proc/self/status"}}})
+	r.add(check.Remedy{For: string(p.Kind), Title: "update " + what + " on the host: newer ones know " + r.change.Name, Verify: [][]string{{"grep", "Seccomp", "/proc/self/status"}}})
 }

@@ -41,6 +41,8 @@ const kits = "kerneltest"
 var allowed = map[string][]string{
 	"userns": {"inode"},
 	"attr":   {"mount"},
+	// the story of a capability: who left it out, whether the file's mount lets it count
+	"capability": {"mount", "container"},
 }
 
 // outside are the packages that the library may import from other modules.
