@@ -79,6 +79,7 @@ func Verdict(p *check.Pass, where userns.Where, because string, caps ...Cap) che
 		if why.Kind == Dropped {
 			v.Changes = []check.Change{{Kind: check.RaiseCapability, Cap: least, Assume: Granted(least)}}
 		}
+		v.Changes = append(instead(why, least), v.Changes...)
 	}
 	return v
 }

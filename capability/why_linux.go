@@ -25,16 +25,6 @@ const (
 // of the effective set (include/linux/capability.h:CAP_FS_MASK).
 var ofFiles = SetOf(CAP_CHOWN, CAP_MKNOD, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER, CAP_FSETID, CAP_LINUX_IMMUTABLE, CAP_MAC_OVERRIDE)
 
-// Tell is Why outside of a gate, for the writer of a remedy.
-func Tell(w *check.World, op *check.Operation, c Cap) Story {
-	p := &check.Pass{World: w, Op: op, Detail: true}
-	state, ok := task.Caps.Read(p, "")
-	if !ok {
-		return Story{}
-	}
-	return Why(p, state, c)
-}
-
 // Why tells why c is not in the effective set (capabilities(7),
 // "Transformation of capabilities during execve()" and "Effect of user ID
 // changes on capabilities"). What it reads is the gate's evidence.
@@ -58,7 +48,7 @@ func Why(p *check.Pass, state task.CapState, c Cap) Story {
 	}
 	if ids.EUID == 0 {
 		if b, err := task.Securebits.ReadErr(p, ""); err == nil && b.N&secbitNoRoot != 0 {
-			return Story{RootPowerless, fmt.Sprintf("The process is uid 0, but its secure bits (SECBIT_NOROOT) let execve give nothing to root.")}
+			return Story{RootPowerless, "The process is uid 0, but its secure bits (SECBIT_NOROOT) let execve give nothing to root."}
 		}
 		return Story{RootWithout, fmt.Sprintf("The process is uid 0 but does not hold %s: being root is only a way to get capabilities. The bounding set still has it, so this program, or the one that started it without a new execve, dropped it.", c)}
 	}
@@ -83,6 +73,21 @@ func Why(p *check.Pass, state task.CapState, c Cap) Story {
 		return Story{NeverGiven, fmt.Sprintf("Nothing gave %s to uid %d.", c, ids.EUID)}
 	}
 	return Story{NeverGiven, fmt.Sprintf("Nothing gave %s to uid %d; %s.", c, ids.EUID, strings.Join(further, "; "))}
+}
+
+// instead are the changes to the program that the story asks for, each of which
+// brings c; they come before what its surroundings can do.
+func instead(s Story, c Cap) []check.Change {
+	code := func(text string) []check.Change {
+		return []check.Change{{Kind: check.ChangeCode, Cap: c, Text: text, Assume: Granted(c)}}
+	}
+	switch s.Kind {
+	case OtherThread:
+		return code("do it on the thread that holds " + c.String() + " (in Go keep the goroutine there, runtime.LockOSThread), or change the sets of all threads alike (psx, syscall.AllThreadsSyscall)")
+	case RootWithout:
+		return code("keep " + c.String() + " where the program drops capabilities: the bounding set has it")
+	}
+	return nil
 }
 
 // lowered is which change of ids took a permitted capability out of the effective set.

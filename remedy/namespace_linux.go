@@ -5,7 +5,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/go-eperm/eperm/capability"
 	"github.com/go-eperm/eperm/check"
 	"github.com/go-eperm/eperm/container"
 	"github.com/go-eperm/eperm/userns"
@@ -133,9 +132,4 @@ func (r *renderer) server() {
 	default:
 		r.add(check.Remedy{For: "server", Title: "ask the program behind the file system (" + check.Printable(c.Name) + "): it decides, and nothing local can", Risk: check.LowRisk, Verify: verify})
 	}
-}
-
-// story is why the capability is missing.
-func (r *renderer) story(c check.Cap) capability.Story {
-	return capability.Tell(r.w, r.op, c)
 }
