@@ -51,6 +51,14 @@ func Verdict(p *check.Pass, where userns.Where, because string, caps ...Cap) che
 	case has != None && place == check.Unknown:
 		return p.Unknown()
 	}
+	if place != check.Denies { // who made a user namespace has every capability over it
+		switch userns.Made(p, where) {
+		case check.Allows:
+			return p.AllowFor("its user made that user namespace")
+		case check.Unknown:
+			return p.UnknownFor("whether its user made " + where.String() + ", and so has every capability there, cannot be seen")
+		}
+	}
 	least := leastOf(p, caps)
 	if because == "" {
 		because = "to " + p.Doing() + " takes " + least.String()

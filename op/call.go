@@ -24,7 +24,7 @@ func Call(name string, args ...uintptr) Operation {
 }
 
 // wide are arguments of 64 bits; the others are ints, and -1 is 0xffffffff.
-var wide = map[string]bool{"bytes": true, "arg": true, "arg1": true, "arg2": true, "arg3": true, "request": true}
+var wide = map[string]bool{"bytes": true, "arg": true, "arg1": true, "arg2": true, "arg3": true, "request": true, "data": true}
 
 // numberArgs names the number arguments of system calls by position; "" is a
 // pointer, or nothing that rules read.
@@ -39,11 +39,11 @@ var numberArgs = map[string][]string{
 	"mount": {"", "", "", "flags"}, "umount2": {"", "flags"},
 	"mmap": {"", "bytes", "prot", "flags", "fd"}, "mprotect": {"", "bytes", "prot"}, "mlock": {"", "bytes"}, "mlock2": {"", "bytes", "flags"}, "mlockall": {"flags"},
 	"socket": {"family", "type", "proto"}, "bind": {"fd"}, "connect": {"fd"}, "sendto": {"fd"}, "setsockopt": {"fd", "level", "optname"},
-	"kill": {"pid", "sig"}, "tkill": {"pid", "sig"}, "tgkill": {"pid", "", "sig"}, "pidfd_send_signal": {"fd", "sig"},
-	"ptrace": {"request", "pid"}, "process_vm_readv": {"pid"}, "process_vm_writev": {"pid"}, "kcmp": {"pid"},
+	"kill": {"pid", "sig"}, "tkill": {"pid", "sig"}, "tgkill": {"tgid", "pid", "sig"}, "rt_sigqueueinfo": {"pid", "sig"}, "rt_tgsigqueueinfo": {"tgid", "pid", "sig"}, "pidfd_send_signal": {"fd", "sig"},
+	"ptrace": {"request", "pid", "", "data"}, "process_vm_readv": {"pid"}, "process_vm_writev": {"pid"}, "kcmp": {"pid", "pid2"}, "migrate_pages": {"pid"},
 	"setuid": {"uid"}, "setgid": {"gid"}, "setreuid": {"ruid", "euid"}, "setregid": {"rgid", "egid"},
 	"setresuid": {"ruid", "euid", "suid"}, "setresgid": {"rgid", "egid", "sgid"}, "setgroups": {"ngroups"},
-	"setpriority": {"which", "who", "prio"}, "sched_setscheduler": {"pid", "policy"}, "sched_setaffinity": {"pid"}, "sched_setattr": {"pid"},
+	"setpriority": {"which", "who", "prio"}, "sched_setscheduler": {"pid", "policy"}, "sched_setaffinity": {"pid"}, "sched_setparam": {"pid"}, "sched_setattr": {"pid"},
 	"prlimit64": {"pid", "resource"}, "setrlimit": {"resource"},
 	"unshare": {"flags"}, "setns": {"fd", "nstype"}, "clone": {"flags"}, "prctl": {"option", "arg1", "arg2", "arg3"}, "seccomp": {"op", "flags"},
 	"msgget": {"key", "flags"}, "semget": {"key", "", "flags"}, "shmget": {"key", "bytes", "flags"}, "msgsnd": {"id"}, "msgrcv": {"id"}, "semop": {"id"}, "semtimedop": {"id"},

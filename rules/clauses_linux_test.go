@@ -93,6 +93,9 @@ func TestClauses(t *testing.T) {
 		{"network", networkCases()},
 		{"netlink", netlinkCases()},
 		{"firewall", firewallCases()},
+		{"processes", processCases()},
+		{"scheduling", schedCases()},
+		{"credentials", credCases()},
 	} {
 		ran := t.Run(group.name, func(t *testing.T) {
 			for _, l := range group.cases {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -27,6 +28,26 @@ func cgroupDir(k *check.Kernel, controller string) (string, error) {
 		}
 	}
 	return "", nil
+}
+
+// countRanges counts the numbers of a list like "0-3,8".
+func countRanges(list string) (int, error) {
+	n := 0
+	for part := range strings.SplitSeq(list, ",") {
+		lo, hi, isRange := strings.Cut(part, "-")
+		first, err := strconv.Atoi(lo)
+		if err != nil {
+			return 0, fmt.Errorf("list of numbers %.40q: %w", list, err)
+		}
+		last := first
+		if isRange {
+			if last, err = strconv.Atoi(hi); err != nil || last < first {
+				return 0, fmt.Errorf("list of numbers %.40q", list)
+			}
+		}
+		n += last - first + 1
+	}
+	return n, nil
 }
 
 // aboveNrOpen refuses a limit of descriptors above what the kernel allows anybody.

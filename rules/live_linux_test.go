@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"testing"
 
@@ -25,6 +26,7 @@ type live struct {
 	name     string
 	subject  kerneltest.Subject
 	setup    func(t *testing.T, dir string)                // with the privilege of the tests, before
+	target   *kerneltest.Subject                           // another process, whose number is in the file pid (see victim)
 	try      func(dir string) error                        // in the subject
 	op       func(dir string) eperm.Operation              // nil: the error alone has to be enough
 	errno    syscall.Errno                                 // that the kernel answers
@@ -57,6 +59,9 @@ func (l live) run(t *testing.T, n *tally) {
 		return dir
 	})
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	if l.target != nil {
+		require.NoError(t, os.WriteFile(dir+"/pid", []byte(strconv.Itoa(kerneltest.Process(t, *l.target))), 0o644))
+	}
 	attempt := func(s kerneltest.Subject) seen {
 		return kerneltest.Value(t, s, func(c *kerneltest.C) seen {
 			err := l.try(dir)

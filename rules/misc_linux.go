@@ -42,7 +42,7 @@ var miscRules = []check.Rule{
 	},
 	{
 		Name: "robust list", Calls: []string{"get_robust_list"}, Doc: "look at another thread's futexes",
-		Gates: check.Gates(seccomp.Filter, known("pid"), ptraceCreds, ptraceDumpable, ptraceSubset, yamaGate, lsm.Hooks(lsm.Ptrace, "ptrace_access_check")), // kernel/futex/syscalls.c:get_robust_list
+		Gates: check.Gates(seccomp.Filter, known("pid"), access(ptraceMode{pid: pidArg("pid")}, syscall.EPERM)), // kernel/futex/syscalls.c:get_robust_list
 	},
 	{
 		Name: "memfd", Calls: []string{"memfd_create"}, Doc: "make a memory file",

@@ -19,31 +19,6 @@ import (
 
 var processRules = []check.Rule{
 	{
-		Name: "setpriority", Calls: []string{"setpriority", "nice"}, Doc: "change the nice value",
-		Gates: check.Gates( // kernel/sys.c:set_one_prio
-			seccomp.Filter,
-			known("prio"),
-			niceOwner,
-			niceLimit,
-			lsm.Hooks(lsm.Other, "task_setnice"),
-		),
-	},
-	{
-		Name: "scheduler", Calls: []string{"sched_setscheduler", "sched_setparam", "sched_setattr"}, Doc: "change the scheduling policy",
-		Gates: check.Gates( // kernel/sched/syscalls.c:user_check_sched_setscheduler, __sched_setscheduler
-			seccomp.Filter,
-			known("policy"),
-			schedOwner,
-			schedPolicy,
-			lsm.Hooks(lsm.Other, "task_setscheduler"),
-			rtGroup,
-		),
-	},
-	{
-		Name: "affinity", Calls: []string{"sched_setaffinity", "ioprio_set", "migrate_pages", "move_pages"}, Doc: "change where another process runs",
-		Gates: check.Gates(seccomp.Filter, schedOwner, lsm.Hooks(lsm.Other, "task_setscheduler")), // kernel/sched/syscalls.c:sched_setaffinity
-	},
-	{
 		Name: "rlimit", Calls: []string{"setrlimit", "prlimit64"}, Doc: "change a resource limit",
 		Gates: check.Gates( // kernel/sys.c:do_prlimit, check_prlimit_permission
 			seccomp.Filter,
@@ -79,191 +54,6 @@ var processRules = []check.Rule{
 	},
 }
 
-var niceOwnerDoc = check.Doc{
-	ID: "nice.owner", Title: "process of the same user, or",
-	Text:   "The caller's effective uid has to equal the target's real or effective uid, or it holds CAP_SYS_NICE in the target's user namespace.",
-	Kernel: "kernel/sys.c:set_one_prio_perm",
-	Man:    "setpriority(2)",
-	Cause:  check.ProcessAccess,
-	Errnos: []syscall.Errno{syscall.EPERM},
-}
-
-var niceOwner = check.Gate{Doc: &niceOwnerDoc, Role: check.Process, Param: "CAP_SYS_NICE", Run: func(p *check.Pass) check.Verdict {
-	if p.Op.Int("which") != unix.PRIO_PROCESS || p.Op.Is("nice") {
-		return p.AllowFor("a group or user: only processes that may be changed count")
-	}
-	return sameUser(p, p.Op.Int("who"), func(ids, t task.Creds) bool { return ids.EUID == t.RUID || ids.EUID == t.EUID }, userns.OfProcess(), capability.CAP_SYS_NICE)
-}}
-
-// sameUser judges by a comparison of ids, or a capability.
-func sameUser(p *check.Pass, pid int64, same func(ids, t task.Creds) bool, where userns.Where, c check.Cap) check.Verdict {
-	if pid == 0 || pid == int64(p.World.Task().PID) || pid == int64(p.World.Task().TID) {
-		return p.AllowFor("its own process")
-	}
-	ids, ok := task.IDs.Read(p, "")
-	if !ok {
-		return p.Unknown()
-	}
-	st, err := task.Status.ReadErr(p, strconv.FormatInt(pid, 10))
-	switch {
-	case check.IsMissing(err):
-		return p.AllowFor("no such process")
-	case err != nil:
-		return p.Unknown()
-	case same(ids, st.Creds):
-		return p.AllowFor("same user")
-	}
-	v := capability.Verdict(p, where, fmt.Sprintf("process %d (%s) belongs to uid %d, not to uid %d", pid, check.Printable(st.Name), st.Creds.RUID, ids.EUID), c)
-	if v.Decision == check.Denies && v.Cause == check.MissingCapability {
-		v.Cause = check.ProcessAccess
-	}
-	return v
-}
-
-var niceLimitDoc = check.Doc{
-	ID: "nice.limit", Title: "nice value within RLIMIT_NICE, or",
-	Text:   "Lowering the nice value below what RLIMIT_NICE grants takes CAP_SYS_NICE in the initial user namespace.",
-	Kernel: "kernel/sched/syscalls.c:can_nice; kernel/sys.c:set_one_prio",
-	Man:    "setpriority(2), getrlimit(2)",
-	Cause:  check.MissingCapability,
-	Errnos: []syscall.Errno{syscall.EACCES, syscall.EPERM},
-}
-
-// niceOf is the nice value of a process, the key.
-var niceOf = check.Probe[task.Number]{Name: "nice", Source: "getpriority(2)", Live: func(k *check.Kernel, key string) (task.Number, error) {
-	pid, err := strconv.Atoi(key)
-	if err != nil {
-		return task.Number{}, fmt.Errorf("pid %q: %w", key, err)
-	}
-	if pid == 0 && !k.Self() {
-		pid = k.Task().TID
-	}
-	n, err := unix.Getpriority(unix.PRIO_PROCESS, pid)
-	if err != nil {
-		return task.Number{}, fmt.Errorf("getpriority: %w", err)
-	}
-	return task.Number{N: 20 - int64(n)}, nil // the system call answers 20 − nice
-}}
-
-var niceLimit = check.Gate{Doc: &niceLimitDoc, Param: "CAP_SYS_NICE", Run: func(p *check.Pass) check.Verdict {
-	who := "0"
-	if p.Op.Int("which") == unix.PRIO_PROCESS && p.Op.Has("who") {
-		who = strconv.FormatInt(p.Op.Int("who"), 10)
-	}
-	now, ok := niceOf.Read(p, who)
-	if !ok {
-		return p.Unknown()
-	}
-	want := max(p.Op.Int("prio"), -20)
-	if p.Op.Is("nice") {
-		want = max(now.N+p.Op.Int("prio"), -20)
-	}
-	if want >= now.N {
-		return p.AllowFor("it does not get more of the processor")
-	}
-	key := strconv.Itoa(unix.RLIMIT_NICE)
-	if who != "0" {
-		key = who + "/" + key
-	}
-	l, ok := limit.Of.Read(p, key)
-	if !ok {
-		return p.Unknown()
-	}
-	if uint64(20-want) <= l.Soft {
-		return p.AllowFor("within RLIMIT_NICE")
-	}
-	v := capability.Verdict(p, userns.Initial(), fmt.Sprintf("nice %d is below what RLIMIT_NICE of %d grants (20 − the limit)", want, l.Soft), capability.CAP_SYS_NICE)
-	if v.Decision == check.Denies {
-		v.Changes = append([]check.Change{limit.Raise(unix.RLIMIT_NICE, uint64(20-want))}, v.Changes...)
-		if p.Op.Is("nice") {
-			v.Errno = syscall.EPERM
-		}
-	}
-	return v
-}}
-
-var schedOwnerDoc = check.Doc{
-	ID: "sched.owner", Title: "process of the same user, or",
-	Text:   "The caller's effective uid has to equal the target's real or effective uid, or it holds CAP_SYS_NICE.",
-	Kernel: "kernel/sched/syscalls.c:check_same_owner, user_check_sched_setscheduler",
-	Man:    "sched_setscheduler(2)",
-	Cause:  check.ProcessAccess,
-	Errnos: []syscall.Errno{syscall.EPERM},
-}
-
-var schedOwner = check.Gate{Doc: &schedOwnerDoc, Role: check.Process, Param: "CAP_SYS_NICE", Run: func(p *check.Pass) check.Verdict {
-	return sameUser(p, p.Op.Int("pid"), func(ids, t task.Creds) bool { return ids.EUID == t.RUID || ids.EUID == t.EUID }, userns.Initial(), capability.CAP_SYS_NICE)
-}}
-
-var schedDoc = check.Doc{
-	ID: "sched.policy", Title: "policy within the limits, or",
-	Text: "Real-time policies are bounded by RLIMIT_RTPRIO, deadline scheduling is not granted by any limit: beyond, CAP_SYS_NICE in the initial user namespace. " +
-		"Leaving SCHED_IDLE takes what lowering the nice value takes.",
-	Kernel: "kernel/sched/syscalls.c:user_check_sched_setscheduler",
-	Man:    "sched(7)",
-	Cause:  check.MissingCapability,
-	Errnos: []syscall.Errno{syscall.EPERM},
-}
-
-var schedPolicy = check.Gate{Doc: &schedDoc, Param: "CAP_SYS_NICE", Run: func(p *check.Pass) check.Verdict {
-	switch policy := p.Op.Int("policy") &^ 0x40000000; policy { // SCHED_RESET_ON_FORK
-	case unix.SCHED_FIFO, unix.SCHED_RR:
-		l, ok := limit.Of.Read(p, strconv.Itoa(unix.RLIMIT_RTPRIO))
-		if !ok {
-			return p.Unknown()
-		}
-		prio := max(p.Op.Int("prio"), 1)
-		if l.Soft != 0 && uint64(prio) <= l.Soft {
-			return p.AllowFor("within RLIMIT_RTPRIO")
-		}
-		v := capability.Verdict(p, userns.Initial(), fmt.Sprintf("real-time priority %d is above RLIMIT_RTPRIO (%d)", prio, l.Soft), capability.CAP_SYS_NICE)
-		if v.Decision == check.Denies {
-			v.Changes = append([]check.Change{limit.Raise(unix.RLIMIT_RTPRIO, uint64(prio))}, v.Changes...)
-		}
-		return v
-	case unix.SCHED_DEADLINE:
-		return capability.Verdict(p, userns.Initial(), "deadline scheduling is asked for", capability.CAP_SYS_NICE)
-	}
-	return p.AllowFor("not a real-time policy")
-}}
-
-var rtGroupDoc = check.Doc{
-	ID: "cgroup.rt", Title: "real-time budget of the cgroup",
-	Text:   "With CONFIG_RT_GROUP_SCHED, a task can become real-time only where its cpu cgroup has a budget (cpu.rt_runtime_us above 0); no capability lifts that.",
-	Kernel: "kernel/sched/syscalls.c:__sched_setscheduler (rt_bandwidth.rt_runtime)",
-	Man:    "sched(7)",
-	Cause:  check.Cgroup,
-	Errnos: []syscall.Errno{syscall.EPERM},
-}
-
-// rtRuntime is cpu.rt_runtime_us of the task's cpu cgroup (version 1).
-var rtRuntime = check.Probe[task.Text]{Name: "rt_runtime", Source: "cpu.rt_runtime_us", Live: func(k *check.Kernel, _ string) (task.Text, error) {
-	dir, err := cgroupDir(k, "cpu")
-	if err != nil || dir == "" {
-		return task.Text{}, err
-	}
-	b, err := k.ReadFile(dir + "/cpu.rt_runtime_us")
-	if check.IsMissing(err) {
-		return task.Text{}, nil
-	}
-	return task.Text{S: string(trimNL(b))}, err
-}}
-
-var rtGroup = check.Gate{Doc: &rtGroupDoc, Run: func(p *check.Pass) check.Verdict {
-	if policy := p.Op.Int("policy"); policy != unix.SCHED_FIFO && policy != unix.SCHED_RR {
-		return p.Allow()
-	}
-	r, err := rtRuntime.ReadErr(p, "")
-	switch {
-	case err != nil:
-		return p.Faint("the cpu cgroup could not be read")
-	case r.S == "0":
-		return p.Deny("the task's cpu cgroup has no real-time budget (cpu.rt_runtime_us is 0)", check.Change{Kind: check.AskAdministrator,
-			Text: "give the cgroup a budget (cpu.rt_runtime_us), or move the task to one that has it", Assume: []check.Assumption{check.AssumeIs(&rtRuntime, "", task.Text{S: "950000"})}})
-	}
-	return p.Allow()
-}}
-
 var prlimitDoc = check.Doc{
 	ID: "rlimit.owner", Title: "process with the same ids, or",
 	Text:   "Another process's limits can be changed where the caller's real ids equal all of its ids, or with CAP_SYS_RESOURCE in its user namespace.",
@@ -273,11 +63,16 @@ var prlimitDoc = check.Doc{
 	Errnos: []syscall.Errno{syscall.EPERM},
 }
 
-var prlimitOwner = check.Gate{Doc: &prlimitDoc, Role: check.Process, Param: "CAP_SYS_RESOURCE", Run: func(p *check.Pass) check.Verdict {
-	return sameUser(p, p.Op.Int("pid"), func(ids, t task.Creds) bool {
-		return ids.RUID == t.EUID && ids.RUID == t.SUID && ids.RUID == t.RUID && ids.RGID == t.EGID && ids.RGID == t.SGID && ids.RGID == t.RGID
-	}, userns.OfProcess(), capability.CAP_SYS_RESOURCE)
-}}
+var prlimitOwner = onOther(&prlimitDoc, "CAP_SYS_RESOURCE", pidArg("pid"), func(p *check.Pass, pid int, st task.StatusFile) check.Verdict {
+	ids, ok := task.IDs.Read(p, "")
+	if !ok {
+		return p.Unknown()
+	}
+	t := st.Creds
+	same := both(allSame(p, "uid", ids.RUID, t.EUID, t.SUID, t.RUID), allSame(p, "gid", ids.RGID, t.EGID, t.SGID, t.RGID))
+	return idsOr(p, same, userns.OfProcessID(int64(pid)), fmt.Sprintf("process %d (%s) runs as %s, this thread as uid %d, gid %d", pid, check.Printable(st.Name), triple(t), ids.RUID, ids.RGID),
+		t.RUID, capability.CAP_SYS_RESOURCE)
+})
 
 var hardLimitDoc = check.Doc{
 	ID: "rlimit.hard", Title: "hard limit not raised, or",

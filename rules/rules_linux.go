@@ -19,6 +19,7 @@ var families = [][]check.Rule{
 	credRules,
 	processRules,
 	netlinkRules,
+	schedRules,
 	socketRules,
 	namespaceRules,
 	systemRules,

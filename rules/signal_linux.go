@@ -7,8 +7,6 @@ import (
 
 	"github.com/go-eperm/eperm/capability"
 	"github.com/go-eperm/eperm/check"
-	"github.com/go-eperm/eperm/dac"
-	"github.com/go-eperm/eperm/inode"
 	"github.com/go-eperm/eperm/lsm"
 	seccomp "github.com/go-eperm/eperm/seccomp/gates"
 	"github.com/go-eperm/eperm/sysctl"
@@ -23,41 +21,98 @@ var signalRules = []check.Rule{
 		Gates: check.Gates( // kernel/signal.c:check_kill_permission
 			seccomp.Filter,
 			known("pid"),
+			forgedOrigin.If(func(o *check.Operation) bool { return o.Has("si_code") }),
 			killByCreds,
 			lsm.Hooks(lsm.Signal, "task_kill"),
 		),
 	},
 	{
+		Name: "traceme", Calls: []string{"ptrace"}, Doc: "be traced by the parent", When: isTraceme,
+		Gates: check.Gates( // kernel/ptrace.c:ptrace_traceme
+			seccomp.Filter, traced, parentMayTrace, lsm.Hooks(lsm.Ptrace, "ptrace_traceme"),
+		),
+	},
+	{
 		Name: "ptrace", Calls: []string{"ptrace"}, Doc: "attach to a process",
+		When: func(o *check.Operation) bool {
+			return !o.Has("request") || arg("request", unix.PTRACE_ATTACH, unix.PTRACE_SEIZE)(o)
+		},
 		Gates: check.Gates( // kernel/ptrace.c:ptrace_attach → __ptrace_may_access
 			seccomp.Filter,
-			known("pid").If(not(arg("request", unix.PTRACE_TRACEME))),
+			known("pid"),
+			suspendSeccomp.If(func(o *check.Operation) bool { return o.Int("request") == unix.PTRACE_SEIZE && suspends(o) }),
 			traceable,
-			ptraceCreds, ptraceDumpable, ptraceSubset, yamaGate,
-			lsm.Hooks(lsm.Ptrace, "ptrace_access_check"),
+			access(ptraceMode{attach: true, pid: pidArg("pid")}),
 			traced,
 		),
 	},
 	{
-		Name: "process_vm", Calls: []string{"process_vm_readv", "process_vm_writev", "pidfd_getfd", "kcmp", "process_madvise"}, Doc: "reach into another process",
-		Gates: check.Gates( // mm/process_vm_access.c:process_vm_rw_core → kernel/fork.c:mm_access
+		Name: "ptrace request", Calls: []string{"ptrace"}, Doc: "control a process that is traced",
+		When: func(o *check.Operation) bool {
+			return o.Has("request") && !isTraceme(o) && !arg("request", unix.PTRACE_ATTACH, unix.PTRACE_SEIZE)(o)
+		},
+		Gates: check.Gates( // kernel/ptrace.c:ptrace_request
 			seccomp.Filter,
-			known("pid"),
-			ptraceCreds, ptraceDumpable, ptraceSubset, yamaGate,
-			lsm.Hooks(lsm.Ptrace, "ptrace_access_check"),
+			suspendSeccomp.If(func(o *check.Operation) bool { return o.Int("request") == unix.PTRACE_SETOPTIONS && suspends(o) }),
+			unfilteredAdmin(&getFilterDoc, "the filters of a process are to be read").If(arg("request", unix.PTRACE_SECCOMP_GET_FILTER, ptraceSeccompGetMetadata)),
+		),
+	},
+	{
+		Name: "process_vm", Calls: []string{"process_vm_readv", "process_vm_writev"}, Doc: "reach into another process's memory",
+		Gates: check.Gates( // mm/process_vm_access.c:process_vm_rw_core → kernel/fork.c:mm_access
+			seccomp.Filter, known("pid"), access(ptraceMode{attach: true, memory: true, pid: pidArg("pid")}, syscall.EPERM),
+		),
+	},
+	{
+		Name: "pidfd_getfd", Calls: []string{"pidfd_getfd"}, Doc: "take a descriptor of another process",
+		Gates: check.Gates( // kernel/pid.c:__pidfd_fget
+			seccomp.Filter, known("pid"), access(ptraceMode{attach: true, pid: pidArg("pid")}, syscall.EPERM),
+		),
+	},
+	{
+		Name: "kcmp", Calls: []string{"kcmp"}, Doc: "compare two processes",
+		Gates: check.Gates( // kernel/kcmp.c:kcmp
+			seccomp.Filter, known("pid"),
+			access(ptraceMode{pid: pidArg("pid")}, syscall.EPERM), access(ptraceMode{pid: pidArg("pid2")}, syscall.EPERM),
+		),
+	},
+	{
+		Name: "process_madvise", Calls: []string{"process_madvise"}, Doc: "advise about another process's memory",
+		Gates: check.Gates( // mm/madvise.c:process_madvise
+			seccomp.Filter, known("pid"),
+			access(ptraceMode{files: true, memory: true, pid: pidArg("pid")}, syscall.EACCES),
+			niceOther,
 		),
 	},
 }
 
-func pidKey(p *check.Pass) string { return strconv.FormatInt(p.Op.Int("pid"), 10) }
+const (
+	ptraceSeccompGetMetadata = 0x420d
+	ptraceSuspendSeccomp     = 1 << 21 // PTRACE_O_SUSPEND_SECCOMP
+)
 
-// other reads the status of the process that the operation names.
-func other(p *check.Pass) (task.StatusFile, error) {
-	if p.Op.Int("pid") == 0 {
-		return task.Status.ReadErr(p, "")
-	}
-	return task.Status.ReadErr(p, pidKey(p))
+func isTraceme(o *check.Operation) bool {
+	return o.Has("request") && o.Int("request") == unix.PTRACE_TRACEME
 }
+
+func suspends(o *check.Operation) bool { return o.Int("data")&ptraceSuspendSeccomp != 0 }
+
+var niceOtherDoc = check.Doc{
+	ID: "process_madvise.other", Title: "own memory, or",
+	Text:   "Advice about another process's memory takes CAP_SYS_NICE in the initial user namespace, besides access to it.",
+	Kernel: "mm/madvise.c:process_madvise",
+	Man:    "process_madvise(2)",
+	Cause:  check.MissingCapability,
+	Errnos: []syscall.Errno{syscall.EPERM},
+}
+
+var niceOther = ptraceMode{memory: true, pid: pidArg("pid")}.onTarget(&niceOtherDoc, "CAP_SYS_NICE", func(p *check.Pass, pid int, _ task.StatusFile) check.Verdict {
+	return capability.Verdict(p, userns.Initial(), fmt.Sprintf("process %d is another one", pid), capability.CAP_SYS_NICE)
+})
+
+var suspendSeccomp = unfilteredAdmin(&suspendDoc, "PTRACE_O_SUSPEND_SECCOMP is asked for")
+
+func pidKey(p *check.Pass) string { return strconv.FormatInt(p.Op.Int("pid"), 10) }
 
 var killDoc = check.Doc{
 	ID: "kill.credentials", Title: "ids match, or",
@@ -70,34 +125,25 @@ var killDoc = check.Doc{
 }
 
 var killByCreds = check.Gate{Doc: &killDoc, Role: check.Process, Param: "CAP_KILL", Run: func(p *check.Pass) check.Verdict {
-	pid := p.Op.Int("pid")
-	if !p.Op.Has("pid") {
-		return p.Allow() // see known
+	if pid := p.Op.Int("pid"); pid < 0 && p.Op.Is("kill") {
+		return killGroup(p, int(-pid))
 	}
-	if pid == 0 || pid == int64(p.World.Task().PID) {
-		return p.AllowFor("its own process or group")
-	}
+	return killOne.Run(p)
+}}
+
+// killOne is kernel/signal.c:check_kill_permission.
+var killOne = onOther(&killDoc, "CAP_KILL", pidArg("pid"), mayKill)
+
+func mayKill(p *check.Pass, pid int, st task.StatusFile) check.Verdict {
 	ids, ok := task.IDs.Read(p, "")
 	if !ok {
 		return p.Unknown()
 	}
-	if pid < 0 {
-		return p.UnknownFor("which processes a signal to a group reaches is not looked into")
-	}
-	st, err := other(p)
-	switch {
-	case check.IsMissing(err):
-		return p.AllowFor("no such process, or hidden from this task (hidepid)")
-	case err != nil:
-		return p.Unknown()
-	}
 	t := st.Creds
-	if ids.EUID == t.SUID || ids.EUID == t.RUID || ids.RUID == t.SUID || ids.RUID == t.RUID {
-		return p.AllowFor("same user")
-	}
-	if p.Op.Int("sig") == int64(unix.SIGCONT) {
+	same := either(anySame(p, "uid", ids.EUID, t.SUID, t.RUID), anySame(p, "uid", ids.RUID, t.SUID, t.RUID))
+	if same != check.Allows && p.Op.Int("sig") == int64(unix.SIGCONT) {
 		mine, err1 := unixSid.ReadErr(p, "")
-		theirs, err2 := unixSid.ReadErr(p, pidKey(p))
+		theirs, err2 := unixSid.ReadErr(p, strconv.Itoa(pid))
 		switch {
 		case err1 != nil || err2 != nil:
 		case mine.N == theirs.N && mine.N == 0:
@@ -106,23 +152,73 @@ var killByCreds = check.Gate{Doc: &killDoc, Role: check.Process, Param: "CAP_KIL
 			return p.AllowFor("SIGCONT within the session")
 		}
 	}
-	return processCap(p, fmt.Sprintf("process %d (%s) belongs to uid %d (saved %d), this thread is uid %d (effective %d)",
+	return idsOr(p, same, userns.OfProcessID(int64(pid)), fmt.Sprintf("process %d (%s) belongs to uid %d (saved %d), this thread is uid %d (effective %d)",
 		pid, check.Printable(st.Name), t.RUID, t.SUID, ids.RUID, ids.EUID), t.RUID, capability.CAP_KILL)
-}}
-
-// processCap is a capability towards the user namespace of the other process,
-// whose user could do it too.
-func processCap(p *check.Pass, because string, uid uint32, c check.Cap) check.Verdict {
-	v := capability.Verdict(p, userns.OfProcess(), because, c)
-	if v.Decision == check.Denies {
-		if v.Cause == check.MissingCapability {
-			v.Cause = check.ProcessAccess
-		}
-		v.Changes = append([]check.Change{dac.ActAs(uid)}, v.Changes...)
-		v.Cap = c
-	}
-	return v
 }
+
+// killGroup is kernel/signal.c:__kill_pgrp_info: it is refused if no member may be sent to.
+func killGroup(p *check.Pass, pgid int) check.Verdict {
+	if pgid == 1 {
+		return p.AllowFor("a broadcast is never refused: who may not be sent to is left out")
+	}
+	group, err := groupMembers.ReadErr(p, strconv.Itoa(pgid))
+	switch {
+	case err != nil:
+		return p.Unknown()
+	case group.More:
+		return p.UnknownFor("the process group has too many members to look at each")
+	case len(group.PIDs) == 0:
+		if e, ok := groupExists.Read(p, strconv.Itoa(pgid)); !ok || e.Set {
+			return p.UnknownFor("the members of the process group cannot be seen")
+		}
+		return p.AllowFor("no such process group")
+	}
+	var refused check.Verdict
+	for _, pid := range group.PIDs {
+		v := killOne.Run(p.For(p.Op.With(check.I("pid", pid))))
+		if v.Decision != check.Denies {
+			return v
+		}
+		refused = v
+	}
+	if len(group.PIDs) > 1 {
+		refused.Reason = fmt.Sprintf("none of the %d processes of the group may be sent to: %s", len(group.PIDs), refused.Reason)
+	}
+	return refused
+}
+
+// members are the processes of a process group, as far as procfs shows them.
+type members struct {
+	PIDs []int
+	More bool
+}
+
+// maxMembers bounds how many processes of a group are looked at.
+const maxMembers = 64
+
+// groupMembers is the members of a process group, the key (field 5 of /proc/PID/stat).
+var groupMembers = check.Probe[members]{Name: "pgrp_members", Source: "getpgid(2) of every process in /proc", Live: func(k *check.Kernel, key string) (members, error) {
+	pgid, err := strconv.Atoi(key)
+	if err != nil {
+		return members{}, fmt.Errorf("process group %q: %w", key, err)
+	}
+	pids, err := task.Processes()
+	if err != nil {
+		return members{}, err
+	}
+	var m members
+	for _, pid := range pids {
+		if g, err := unix.Getpgid(pid); err != nil || g != pgid {
+			continue
+		}
+		if len(m.PIDs) == maxMembers {
+			m.More = true
+			break
+		}
+		m.PIDs = append(m.PIDs, pid)
+	}
+	return m, nil
+}}
 
 // unixSid is the session of a process, by its pid.
 var unixSid = check.Probe[task.Number]{Name: "session", Source: "getsid(2)", Live: func(k *check.Kernel, key string) (task.Number, error) {
@@ -141,6 +237,31 @@ var unixSid = check.Probe[task.Number]{Name: "session", Source: "getsid(2)", Liv
 	return task.Number{N: int64(sid)}, nil
 }}
 
+var forgedDoc = check.Doc{
+	ID: "kill.origin", Title: "origin of the signal not forged",
+	Text:   "A signal with information of the caller's making may not say that the kernel, or kill(2), sent it (si_code 0 and above, SI_TKILL), unless it goes to the caller itself.",
+	Kernel: "kernel/signal.c:do_rt_sigqueueinfo, do_pidfd_send_signal",
+	Man:    "rt_sigqueueinfo(2)",
+	Cause:  check.State,
+	Errnos: []syscall.Errno{syscall.EPERM},
+}
+
+const siTkill = -6 // SI_TKILL
+
+var forgedOrigin = check.Gate{Doc: &forgedDoc, Run: func(p *check.Pass) check.Verdict {
+	code, me := p.Op.Int("si_code"), p.World.Task()
+	if code < 0 && code != siTkill {
+		return p.AllowFor("si_code is the caller's to choose")
+	}
+	if pid := p.Op.Int("pid"); pid == int64(me.TID) {
+		return p.AllowFor("it goes to the caller itself")
+	} else if pid == int64(me.PID) && p.Op.Is("rt_tgsigqueueinfo") {
+		return p.UnknownFor("to which thread it goes is not known")
+	}
+	return p.Deny(fmt.Sprintf("si_code %d says that the kernel or kill(2) sent it, which a process cannot say to another", code),
+		check.Change{Kind: check.ChangeCode, Risk: check.LowRisk, Text: "set si_code to SI_QUEUE (-1)"})
+}}
+
 var traceableDoc = check.Doc{
 	ID: "ptrace.target", Title: "process can be traced",
 	Text:   "Kernel threads cannot be traced, nor the threads of one's own process.",
@@ -151,137 +272,30 @@ var traceableDoc = check.Doc{
 }
 
 var traceable = check.Gate{Doc: &traceableDoc, Role: check.Process, Run: func(p *check.Pass) check.Verdict {
-	if p.Op.Int("request") == unix.PTRACE_TRACEME {
-		return p.Allow()
-	}
-	if p.Op.Int("pid") == int64(p.World.Task().PID) {
+	own := func() check.Verdict {
 		return p.Deny("a process cannot trace its own threads", check.Change{Kind: check.ChangeCode, Text: "trace from another process"})
 	}
-	st, err := other(p)
+	pid, me := p.Op.Int("pid"), p.World.Task()
+	switch {
+	case !p.Op.Has("pid"):
+		return p.Allow() // see known
+	case pid == int64(me.PID) || pid == int64(me.TID):
+		return own()
+	}
+	st, err := task.Status.ReadErr(p, pidKey(p))
 	switch {
 	case check.IsMissing(err):
-		return p.AllowFor("no such process")
+		return p.AllowFor("no such process, or hidden")
 	case err != nil:
 		return p.Unknown()
-	case st.TGID == int(p.World.Task().PID):
-		return p.Deny("a process cannot trace its own threads", check.Change{Kind: check.ChangeCode, Text: "trace from another process"})
-	case st.PPID == 2 || st.TGID == 2:
-		return p.Deny(fmt.Sprintf("%s is a kernel thread", check.Printable(st.Name)), check.Change{Kind: check.ChangeCode, Text: "choose a process"})
+	case st.TGID == me.PID:
+		return own()
+	case st.KernelThread:
+		return p.Deny(fmt.Sprintf("process %d (%s) is a kernel thread", pid, check.Printable(st.Name)), check.Change{Kind: check.ChangeCode, Text: "choose a process"})
+	case st.Ended():
+		return p.Deny(fmt.Sprintf("process %d (%s) has ended, and waits for its parent to take notice", pid, check.Printable(st.Name)), check.Change{Kind: check.ChangeCode, Text: "choose a process that runs"})
 	}
 	return p.Allow()
-}}
-
-var ptraceDoc = check.Doc{
-	ID: "ptrace.credentials", Title: "all ids match, or",
-	Text: "The caller's real uid has to equal the target's real, effective and saved uid, its real gid likewise; or it holds CAP_SYS_PTRACE " +
-		"in the target's user namespace.",
-	Kernel: "kernel/ptrace.c:__ptrace_may_access",
-	Man:    "ptrace(2), \"Ptrace access mode checking\"",
-	Cause:  check.ProcessAccess,
-	Errnos: []syscall.Errno{syscall.EPERM, syscall.EACCES},
-}
-
-var ptraceCreds = check.Gate{Doc: &ptraceDoc, Role: check.Process, Param: "CAP_SYS_PTRACE", Run: func(p *check.Pass) check.Verdict {
-	if p.Op.Int("request") == unix.PTRACE_TRACEME && p.Op.Is("ptrace") {
-		return p.Allow()
-	}
-	ids, ok := task.IDs.Read(p, "")
-	if !ok {
-		return p.Unknown()
-	}
-	if p.Op.Int("pid") == int64(p.World.Task().PID) {
-		return p.AllowFor("its own process")
-	}
-	st, err := other(p)
-	switch {
-	case check.IsMissing(err):
-		return p.AllowFor("no such process")
-	case err != nil:
-		return p.Unknown()
-	}
-	t := st.Creds
-	if t.RUID == ids.RUID && t.EUID == ids.RUID && t.SUID == ids.RUID && t.RGID == ids.RGID && t.EGID == ids.RGID && t.SGID == ids.RGID {
-		return p.AllowFor("same user and group")
-	}
-	return processCap(p, fmt.Sprintf("process %d (%s) runs as uid %d/%d/%d, gid %d/%d/%d (real, effective, saved), this thread as uid %d, gid %d",
-		p.Op.Int("pid"), check.Printable(st.Name), t.RUID, t.EUID, t.SUID, t.RGID, t.EGID, t.SGID, ids.RUID, ids.RGID), t.RUID, capability.CAP_SYS_PTRACE)
-}}
-
-var dumpableDoc = check.Doc{
-	ID: "ptrace.dumpable", Title: "dumpable, or",
-	Text: "A process that is not dumpable (set-user-ID, changed ids, PR_SET_DUMPABLE 0, an unreadable executable) can be traced only with CAP_SYS_PTRACE " +
-		"in the user namespace of its executable. procfs shows such a process as owned by root.",
-	Kernel: "kernel/ptrace.c:__ptrace_may_access; fs/proc/base.c:task_dump_owner",
-	Man:    "ptrace(2), PR_SET_DUMPABLE(2const)",
-	Cause:  check.ProcessAccess,
-	Errnos: []syscall.Errno{syscall.EPERM, syscall.EACCES},
-}
-
-var ptraceDumpable = check.Gate{Doc: &dumpableDoc, Role: check.Process, Param: "CAP_SYS_PTRACE", Run: func(p *check.Pass) check.Verdict {
-	if p.Op.Int("request") == unix.PTRACE_TRACEME && p.Op.Is("ptrace") || p.Op.Int("pid") == int64(p.World.Task().PID) {
-		return p.Allow()
-	}
-	st, err := other(p)
-	switch {
-	case check.IsMissing(err):
-		return p.AllowFor("no such process")
-	case err != nil:
-		return p.Unknown()
-	}
-	dir, err := inode.Stat.ReadErr(p, "/proc/"+pidKey(p))
-	switch {
-	case err != nil:
-		return p.Unknown()
-	case dir.UID == st.Creds.EUID && st.Creds.EUID != 0:
-		return p.AllowFor("procfs shows its own owner")
-	}
-	caps, ok := task.Caps.Read(p, "")
-	if !ok {
-		return p.Unknown()
-	}
-	if caps.Effective.Has(capability.CAP_SYS_PTRACE) && userns.Place(p, userns.OfProcess()) == check.Allows {
-		return p.AllowFor("holds CAP_SYS_PTRACE")
-	}
-	if st.Creds.EUID == 0 {
-		return p.UnknownFor("of a process of root, procfs does not tell whether it is dumpable")
-	}
-	return processCap(p, fmt.Sprintf("process %d is not dumpable: procfs shows it as owned by uid %d though it runs as uid %d", p.Op.Int("pid"), dir.UID, st.Creds.EUID),
-		st.Creds.RUID, capability.CAP_SYS_PTRACE)
-}}
-
-var subsetDoc = check.Doc{
-	ID: "ptrace.capabilities", Title: "target holds no more capabilities, or",
-	Text:   "The target's permitted capabilities have to be a subset of the caller's permitted ones, or the caller holds CAP_SYS_PTRACE in the target's user namespace.",
-	Kernel: "security/commoncap.c:cap_ptrace_access_check",
-	Man:    "ptrace(2)",
-	Cause:  check.ProcessAccess,
-	Errnos: []syscall.Errno{syscall.EPERM, syscall.EACCES},
-}
-
-var ptraceSubset = check.Gate{Doc: &subsetDoc, Role: check.Process, Param: "CAP_SYS_PTRACE", Run: func(p *check.Pass) check.Verdict {
-	if p.Op.Int("request") == unix.PTRACE_TRACEME && p.Op.Is("ptrace") {
-		return p.Allow()
-	}
-	st, err := other(p)
-	switch {
-	case check.IsMissing(err):
-		return p.AllowFor("no such process")
-	case err != nil:
-		return p.Unknown()
-	}
-	caps, ok := task.Caps.Read(p, "")
-	if !ok {
-		return p.Unknown()
-	}
-	more := st.CapPrm &^ caps.Permitted
-	if more == 0 {
-		return p.AllowFor("no more than this thread")
-	}
-	names := more.String()
-	if more.Len() > 4 {
-		names = fmt.Sprintf("%d capabilities", more.Len())
-	}
-	return processCap(p, fmt.Sprintf("process %d holds %s, which this thread does not", p.Op.Int("pid"), names), st.Creds.RUID, capability.CAP_SYS_PTRACE)
 }}
 
 var yamaDoc = check.Doc{
@@ -355,13 +369,11 @@ var tracedDoc = check.Doc{
 }
 
 var traced = check.Gate{Doc: &tracedDoc, Role: check.Process, Run: func(p *check.Pass) check.Verdict {
-	var st task.StatusFile
-	var err error
+	key := pidKey(p)
 	if p.Op.Int("request") == unix.PTRACE_TRACEME {
-		st, err = task.Status.ReadErr(p, "")
-	} else {
-		st, err = other(p)
+		key = ""
 	}
+	st, err := task.Status.ReadErr(p, key)
 	switch {
 	case check.IsMissing(err):
 		return p.AllowFor("no such process")
@@ -372,3 +384,77 @@ var traced = check.Gate{Doc: &tracedDoc, Role: check.Process, Run: func(p *check
 	}
 	return p.Allow()
 }}
+
+var tracemeDoc = check.Doc{
+	ID: "ptrace.parent", Title: "parent holds no less, or",
+	Text: "Who asks to be traced by the parent may not hold capabilities that the parent lacks, nor be in another user namespace, unless the parent holds " +
+		"CAP_SYS_PTRACE in the child's user namespace.",
+	Kernel: "kernel/ptrace.c:ptrace_traceme; security/commoncap.c:cap_ptrace_traceme",
+	Man:    "ptrace(2)",
+	Cause:  check.ProcessAccess,
+	Errnos: []syscall.Errno{syscall.EPERM},
+}
+
+var parentMayTrace = check.Gate{Doc: &tracemeDoc, Role: check.Process, Run: func(p *check.Pass) check.Verdict {
+	mine, ok := task.Status.Read(p, "")
+	if !ok {
+		return p.Unknown()
+	}
+	if mine.PPID == 0 {
+		return p.UnknownFor("the parent is outside this pid namespace")
+	}
+	parent, ok := task.Status.Read(p, strconv.Itoa(mine.PPID))
+	if !ok {
+		return p.Unknown()
+	}
+	rel, ok := userns.OfPID.Read(p, strconv.Itoa(mine.PPID))
+	if !ok {
+		return p.Unknown()
+	}
+	more := mine.CapPrm &^ parent.CapPrm
+	switch {
+	case rel.Place == userns.Same && more == 0:
+		return p.AllowFor("the parent holds no less")
+	case rel.Place == userns.Same && parent.CapEff.Has(capability.CAP_SYS_PTRACE):
+		return p.AllowFor("the parent holds CAP_SYS_PTRACE")
+	case rel.Place != userns.Same:
+		return p.UnknownFor("the parent is in another user namespace")
+	}
+	return p.Deny(fmt.Sprintf("the parent, process %d (%s), lacks %s, which this thread holds", mine.PPID, check.Printable(parent.Name), few(more)),
+		check.Change{Kind: check.ChangeCode, Text: "give up these capabilities before PTRACE_TRACEME, or let the parent attach with CAP_SYS_PTRACE"}).For(capability.CAP_SYS_PTRACE)
+}}
+
+var suspendDoc = check.Doc{
+	ID: "ptrace.suspend-seccomp", Title: "PTRACE_O_SUSPEND_SECCOMP, which takes",
+	Text:   "Suspending the filters of the tracee takes CAP_SYS_ADMIN in the initial user namespace, of a tracer that has no filter itself.",
+	Kernel: "kernel/ptrace.c:check_ptrace_options",
+	Man:    "ptrace(2)",
+	Cause:  check.MissingCapability,
+	Errnos: []syscall.Errno{syscall.EPERM},
+}
+
+var getFilterDoc = check.Doc{
+	ID: "ptrace.get-filter", Title: "reading filters, which takes",
+	Text:   "Reading the filters of a tracee takes CAP_SYS_ADMIN in the initial user namespace, of a tracer that has no filter itself.",
+	Kernel: "kernel/seccomp.c:get_nth_filter, seccomp_get_filter",
+	Man:    "ptrace(2)",
+	Cause:  check.MissingCapability,
+	Errnos: []syscall.Errno{syscall.EACCES},
+}
+
+// unfilteredAdmin is the condition of both requests.
+func unfilteredAdmin(doc *check.Doc, because string) check.Gate {
+	return check.Gate{Doc: doc, Param: "CAP_SYS_ADMIN", Run: func(p *check.Pass) check.Verdict {
+		if v := capability.Verdict(p, userns.Initial(), because, capability.CAP_SYS_ADMIN); v.Decision != check.Allows {
+			return v
+		}
+		mode, ok := task.SeccompMode.Read(p, "")
+		switch {
+		case !ok:
+			return p.Unknown()
+		case mode.N != 0:
+			return p.Deny("the tracer has a seccomp filter itself", check.Change{Kind: check.ChangeCode, Text: "trace from a process without a filter"}).As(check.Seccomp)
+		}
+		return p.Allow()
+	}}
+}

@@ -245,7 +245,7 @@ var perfParanoid = check.Gate{Doc: &perfDoc, Param: "CAP_PERFMON", Run: func(p *
 	case p.Op.Int("pid") == -1 && level > 0:
 		because, want = "a whole processor is to be measured", "0"
 	case level > 1 && p.Op.Int("exclude_kernel") == 0:
-		if p.Seen == 0 && !p.Op.Has("exclude_kernel") {
+		if !p.Op.Has("exclude_kernel") && (p.Seen == 0 || p.Op.Int("pid") > 0) {
 			return p.UnknownFor(fmt.Sprintf("kernel.perf_event_paranoid is %d: counting in the kernel is privileged; exclude_kernel is not known", level))
 		}
 		because, want = "the kernel is to be measured too (exclude_kernel is not set)", "1"
@@ -269,19 +269,24 @@ var perfTargetDoc = check.Doc{
 	Errnos: []syscall.Errno{syscall.EACCES},
 }
 
+// perfAccess is what perf_check_permission asks of who lacks CAP_PERFMON.
+var perfAccess = access(ptraceMode{pid: pidArg("pid")}, syscall.EACCES)
+
 var perfTarget = check.Gate{Doc: &perfTargetDoc, Role: check.Process, Param: "CAP_PERFMON", Run: func(p *check.Pass) check.Verdict {
 	if p.Op.Int("pid") <= 0 {
 		return p.AllowFor("not another process")
 	}
-	caps, ok := task.Caps.Read(p, "")
-	if !ok {
-		return p.Unknown()
+	privileged := capability.Verdict(p, userns.Initial(), "", perfCaps...)
+	if privileged.Decision != check.Denies {
+		return privileged
 	}
-	if caps.Effective.Has(capability.CAP_PERFMON) || caps.Effective.Has(capability.CAP_SYS_ADMIN) {
-		return p.AllowFor("holds CAP_PERFMON or CAP_SYS_ADMIN")
-	}
-	for _, g := range []check.Gate{ptraceCreds, ptraceDumpable, ptraceSubset} {
-		if v := g.Run(p); v.Decision != check.Allows {
+	for _, g := range perfAccess {
+		v := g.Run(p)
+		switch {
+		case v.Decision == check.Denies:
+			v.Changes = append(privileged.Changes, v.Changes...)
+			return v.For(privileged.Cap)
+		case v.Decision == check.Unknown && !v.Faint:
 			return v
 		}
 	}

@@ -19,6 +19,7 @@ type StatusFile struct {
 	Groups                                 []uint32
 	CapInh, CapPrm, CapEff, CapBnd, CapAmb check.CapSet
 	NoNewPrivs                             bool
+	KernelThread                           bool // it has no memory of its own
 	Seccomp                                int
 	Filters                                int // -1 where the kernel does not say (before 5.9)
 	NSPID                                  []int
@@ -41,7 +42,7 @@ func formatStatus(s StatusFile) string {
 // passed over; a line that it needs and cannot read is an error.
 func ParseStatus(text []byte) (StatusFile, error) {
 	s := StatusFile{Filters: -1}
-	var sawUID, sawCaps bool
+	var sawUID, sawCaps, sawMemory bool
 	for line := range strings.Lines(string(text)) {
 		name, value, ok := strings.Cut(strings.TrimRight(line, "\n"), ":")
 		if !ok {
@@ -54,6 +55,8 @@ func ParseStatus(text []byte) (StatusFile, error) {
 			s.Name = value
 		case "State":
 			s.State = value
+		case "VmSize":
+			sawMemory = true
 		case "Tgid":
 			s.TGID, err = strconv.Atoi(value)
 		case "PPid":
@@ -106,7 +109,13 @@ func ParseStatus(text []byte) (StatusFile, error) {
 	if !sawUID || !sawCaps {
 		return StatusFile{}, fmt.Errorf("parse status: no Uid or CapEff line in %d bytes", len(text))
 	}
+	s.KernelThread = !sawMemory && !s.Ended()
 	return s, nil
+}
+
+// Ended says whether the process is over, and only waits for its parent.
+func (s StatusFile) Ended() bool {
+	return strings.HasPrefix(s.State, "Z") || strings.HasPrefix(s.State, "X")
 }
 
 func numbers(s string) ([]uint32, error) {

@@ -250,7 +250,7 @@ var Threads = check.Probe[ThreadCaps]{Name: "threads", Source: "capget(2) of the
 		return ThreadCaps{}, err
 	}
 	var t ThreadCaps
-	tids, err := tasks(k.ProcPID("task"))
+	tids, err := numbered(k.ProcPID("task"), 2*maxThreads)
 	if err != nil {
 		return t, err
 	}
@@ -274,32 +274,6 @@ var Threads = check.Probe[ThreadCaps]{Name: "threads", Source: "capget(2) of the
 	}
 	return t, nil
 }}
-
-func tasks(dir string) ([]int, error) {
-	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", dir, err)
-	}
-	defer unix.Close(fd)
-	var tids []int
-	buf := make([]byte, 4096)
-	for len(tids) <= 2*maxThreads {
-		n, err := unix.Getdents(fd, buf)
-		if err != nil {
-			return nil, fmt.Errorf("read %s: %w", dir, err)
-		}
-		if n == 0 {
-			break
-		}
-		_, _, names := unix.ParseDirent(buf[:n], -1, nil)
-		for _, name := range names {
-			if tid, err := strconv.Atoi(name); err == nil {
-				tids = append(tids, tid)
-			}
-		}
-	}
-	return tids, nil
-}
 
 // Text is a string.
 type Text struct{ S string }

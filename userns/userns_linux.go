@@ -216,6 +216,7 @@ var Setgroups = check.Probe[task.Text]{Name: "setgroups", Source: "/proc/thread-
 type Where struct {
 	kind whereKind
 	ns   string
+	pid  int64 // of OfProcess; 0 is the operation's
 }
 
 type whereKind int8
@@ -243,6 +244,17 @@ func OfProcess() Where { return Where{kind: target} }
 // OwnerOfFileIn is the owner of the namespace whose file the operation names
 // by that argument.
 func OwnerOfFileIn(arg string) Where { return Where{kind: ownerOfFile, ns: arg} }
+
+// OfProcessID is the user namespace of the process with that number.
+func OfProcessID(pid int64) Where { return Where{kind: target, pid: pid} }
+
+// process is the number of the process that a target means.
+func (w Where) process(p *check.Pass) string {
+	if w.pid != 0 {
+		return strconv.FormatInt(w.pid, 10)
+	}
+	return strconv.FormatInt(p.Op.Int("pid"), 10)
+}
 
 // String is the place in words.
 func (w Where) String() string {
@@ -304,14 +316,14 @@ func Place(p *check.Pass, w Where) check.Decision {
 		}
 		return check.Allows
 	}
-	theirs, ok := NS.Read(p, strconv.FormatInt(p.Op.Int("pid"), 10)+"/user")
+	r, ok := OfPID.Read(p, w.process(p))
 	switch {
-	case !ok:
+	case !ok || r.Place == "":
 		return check.Unknown
-	case theirs.Inode == mine.Inode:
-		return check.Allows
+	case r.Place == Outside:
+		return check.Denies
 	}
-	return check.Unknown // it may be a descendant; without its descriptor nobody says
+	return check.Allows
 }
 
 // Move is the assumption that the task is in the initial user namespace.
