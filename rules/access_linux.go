@@ -11,6 +11,7 @@ import (
 	"github.com/go-eperm/eperm/dac"
 	"github.com/go-eperm/eperm/inode"
 	"github.com/go-eperm/eperm/lsm"
+	"github.com/go-eperm/eperm/lsm/module"
 	"github.com/go-eperm/eperm/sysctl"
 	"github.com/go-eperm/eperm/task"
 	"github.com/go-eperm/eperm/userns"
@@ -307,7 +308,7 @@ func undumpable(f inode.File, t task.Creds) string {
 // is not dumpable.
 func nothingElse(p *check.Pass, rel userns.Relation, caps task.CapState, st task.StatusFile) bool {
 	ids, ok1 := task.IDs.Read(p, "")
-	mods, ok2 := lsm.ActiveModules.Read(p, "")
+	mods, ok2 := module.Active.Read(p, "")
 	nnp, ok3 := task.NoNewPrivs.Read(p, "")
 	t := st.Creds
 	return ok1 && ok2 && ok3 && !nnp.Set && rel.Place == userns.Same && st.CapPrm&^caps.Effective == 0 &&

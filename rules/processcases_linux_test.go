@@ -40,14 +40,8 @@ func onVictim(ids, name string, target *kerneltest.Subject, try func(pid int) er
 		op: func(d string) eperm.Operation { return o(victim(d)) }, errno: e, cause: eperm.ProcessAccess, cap: c, freed: holding(int(c))}
 }
 
-func (l live) because(c eperm.Cause) live { l.cause = c; return l }
-
-func (l live) freeing(f func(kerneltest.Subject) kerneltest.Subject) live { l.freed = f; return l }
-
-func (l live) as(s kerneltest.Subject) live { l.subject = s; return l }
-
-// attach attaches, waits for the stop and lets go.
-func attach(pid int) error {
+// attachOnce attaches, waits for the stop and lets go.
+func attachOnce(pid int) error {
 	runtime.LockOSThread()
 	if err := unix.PtraceAttach(pid); err != nil {
 		return sys("ptrace", err)
@@ -99,7 +93,7 @@ func processCases() []live {
 	list := []live{
 		onVictim("kill.EPERM.1", "kill", stranger, func(pid int) error { return sys("kill", unix.Kill(pid, 0)) }, func(pid int) eperm.Operation { return op.Kill(pid, 0) }, unix.EPERM, kill),
 		onVictim("", "kill from a user namespace", stranger, func(pid int) error { return sys("kill", unix.Kill(pid, 0)) }, func(pid int) eperm.Operation { return op.Kill(pid, 0) }, unix.EPERM, kill).
-			as(foreign).because(eperm.UserNamespace).freeing(inNamespace),
+			as(foreign).because(eperm.UserNamespace).free(inNamespace),
 		onVictim("pidfd_send_signal.EPERM.1", "pidfd_send_signal", stranger, func(pid int) error {
 			return withPidfd(pid, func(fd uintptr) error { return call("pidfd_send_signal", unix.SYS_PIDFD_SEND_SIGNAL, fd, 0, 0, 0) })
 		}, func(pid int) eperm.Operation { return op.PidfdSendSignal(pid, 0) }, unix.EPERM, kill),
@@ -107,22 +101,22 @@ func processCases() []live {
 			return withPidfd(pid, func(fd uintptr) error {
 				return call("pidfd_send_signal", unix.SYS_PIDFD_SEND_SIGNAL, fd, uintptr(unix.SIGCONT), uintptr(unsafe.Pointer(siginfo(int32(unix.SIGCONT), 0))), 0)
 			})
-		}, func(pid int) eperm.Operation { return op.PidfdSendSignal(pid, unix.SIGCONT).With(intArg("si_code", 0)) }, unix.EPERM, capability.None).because(eperm.State).freeing(nil),
+		}, func(pid int) eperm.Operation { return op.PidfdSendSignal(pid, unix.SIGCONT).With(intArg("si_code", 0)) }, unix.EPERM, capability.None).because(eperm.State).free(nil),
 		onVictim("tkill.EPERM.1", "tgkill", stranger, func(pid int) error { return sys("tgkill", unix.Tgkill(pid, pid, 0)) }, func(pid int) eperm.Operation { return op.Tgkill(pid, pid, 0) }, unix.EPERM, kill),
 		onVictim("rt_sigqueueinfo.EPERM.1", "rt_sigqueueinfo", stranger, func(pid int) error { return queue(pid, -1) }, func(pid int) eperm.Operation { return op.Sigqueue(pid, unix.SIGURG, -1) }, unix.EPERM, kill),
-		onVictim("rt_sigqueueinfo.EPERM.2", "rt_sigqueueinfo, forged", likeUs, func(pid int) error { return queue(pid, 0) }, func(pid int) eperm.Operation { return op.Sigqueue(pid, unix.SIGCONT, 0) }, unix.EPERM, capability.None).because(eperm.State).freeing(nil),
-		onVictim("ptrace.EPERM.1", "attach, other user", stranger, attach, traceOp, unix.EPERM, trace),
-		onVictim("ptrace.EPERM.1", "attach, not dumpable", undumpable, attach, traceOp, unix.EPERM, trace),
-		onVictim("ptrace.EPERM.1", "attach, more capabilities", stronger, attach, traceOp, unix.EPERM, trace).freeing(holding(unix.CAP_CHOWN)),
-		onVictim("", "attach from a user namespace", stranger, attach, traceOp, unix.EPERM, trace).as(foreign).because(eperm.UserNamespace).freeing(inNamespace),
-		onVictim("", "attach as root without capabilities, not dumpable", &kerneltest.Subject{Undumpable: true, Caps: kerneltest.NoCaps()}, attach, traceOp, unix.EPERM, trace).as(kerneltest.Subject{Caps: kerneltest.NoCaps()}).freeing(free),
+		onVictim("rt_sigqueueinfo.EPERM.2", "rt_sigqueueinfo, forged", likeUs, func(pid int) error { return queue(pid, 0) }, func(pid int) eperm.Operation { return op.Sigqueue(pid, unix.SIGCONT, 0) }, unix.EPERM, capability.None).because(eperm.State).free(nil),
+		onVictim("ptrace.EPERM.1", "attach, other user", stranger, attachOnce, traceOp, unix.EPERM, trace),
+		onVictim("ptrace.EPERM.1", "attach, not dumpable", undumpable, attachOnce, traceOp, unix.EPERM, trace),
+		onVictim("ptrace.EPERM.1", "attach, more capabilities", stronger, attachOnce, traceOp, unix.EPERM, trace).free(holding(unix.CAP_CHOWN)),
+		onVictim("", "attach from a user namespace", stranger, attachOnce, traceOp, unix.EPERM, trace).as(foreign).because(eperm.UserNamespace).free(inNamespace),
+		onVictim("", "attach as root without capabilities, not dumpable", &kerneltest.Subject{Undumpable: true, Caps: kerneltest.NoCaps()}, attachOnce, traceOp, unix.EPERM, trace).as(kerneltest.Subject{Caps: kerneltest.NoCaps()}).free(free),
 		onVictim("ptrace.EPERM.2", "attach twice", likeUs, func(pid int) error {
 			runtime.LockOSThread()
 			if err := unix.PtraceSeize(pid); err != nil {
 				return err
 			}
 			return sys("ptrace", unix.PtraceAttach(pid))
-		}, traceOp, unix.EPERM, capability.None).because(eperm.State).freeing(nil),
+		}, traceOp, unix.EPERM, capability.None).because(eperm.State).free(nil),
 		{name: "attach to itself", ids: "k.ptrace.EPERM.4", subject: nobody, try: func(string) error { return sys("ptrace", unix.PtraceAttach(os.Getpid())) },
 			op: func(string) eperm.Operation { return op.Ptrace(os.Getpid()) }, errno: unix.EPERM, cause: eperm.State, cap: capability.None},
 		{name: "attach to a kernel thread", ids: "k.ptrace.EPERM.4", try: func(string) error { return sys("ptrace", unix.PtraceAttach(2)) }, op: always(op.Ptrace(2)), errno: unix.EPERM, cause: eperm.State, cap: capability.None},
@@ -149,7 +143,7 @@ func processCases() []live {
 		}, op.PidfdGetfd, unix.EPERM, trace).butThen(unix.EBADF),
 		onVictim("kcmp.EPERM.1", "kcmp", stranger, func(pid int) error {
 			return call("kcmp", unix.SYS_KCMP, uintptr(os.Getpid()), uintptr(pid), 1, 0, 0)
-		}, func(pid int) eperm.Operation { return op.Kcmp(os.Getpid(), pid) }, unix.EPERM, trace).freeing(holding(unix.CAP_SYS_PTRACE)),
+		}, func(pid int) eperm.Operation { return op.Kcmp(os.Getpid(), pid) }, unix.EPERM, trace).free(holding(unix.CAP_SYS_PTRACE)),
 		onVictim("get_robust_list.EPERM.1", "get_robust_list", stranger, func(pid int) error {
 			var head, size uintptr
 			return call("get_robust_list", unix.SYS_GET_ROBUST_LIST, uintptr(pid), uintptr(unsafe.Pointer(&head)), uintptr(unsafe.Pointer(&size)))
@@ -165,7 +159,7 @@ func processCases() []live {
 		}, func(pid int) eperm.Operation { return op.MovePages(pid, 2) }, unix.EPERM, trace),
 		plain("move_pages.EPERM.1", "move_pages", unix.SYS_MOVE_PAGES, unix.EPERM, capability.CAP_SYS_NICE, 0, 0, 0, 0, 0, 4).named("MPOL_MF_MOVE_ALL"),
 		onVictim("getrlimit.EPERM.3", "prlimit", stranger, func(pid int) error { return sys("prlimit", unix.Prlimit(pid, unix.RLIMIT_CORE, &unix.Rlimit{}, nil)) },
-			func(pid int) eperm.Operation { return op.Prlimit(pid, unix.RLIMIT_CORE, 0, 0) }, unix.EPERM, capability.CAP_SYS_RESOURCE).freeing(userID(1000)),
+			func(pid int) eperm.Operation { return op.Prlimit(pid, unix.RLIMIT_CORE, 0, 0) }, unix.EPERM, capability.CAP_SYS_RESOURCE).free(userID(1000)),
 	}
 	return list
 }
@@ -188,7 +182,7 @@ func schedCases() []live {
 	reniceOp := func(pid int) eperm.Operation { return op.Setpriority(unix.PRIO_PROCESS, pid, 19) }
 	return []live{
 		onVictim("getpriority.EPERM.1", "setpriority", stranger, renice, reniceOp, unix.EPERM, nice),
-		onVictim("k.sched-cap.EPERM.1", "setpriority, more capabilities", stronger, renice, reniceOp, unix.EPERM, nice).freeing(holding(unix.CAP_CHOWN)),
+		onVictim("k.sched-cap.EPERM.1", "setpriority, more capabilities", stronger, renice, reniceOp, unix.EPERM, nice).free(holding(unix.CAP_CHOWN)),
 		onVictim("sched_setaffinity.EPERM.1", "sched_setaffinity", stranger, func(pid int) error {
 			var set unix.CPUSet
 			set.Set(0)
@@ -272,14 +266,14 @@ func credCases() []live {
 		return live{name: name, ids: ids, subject: s, try: func(string) error { return capset(0, e, p, i) },
 			op: always(op.CapsetTo(capability.Set(e), capability.Set(p), capability.Set(i))), errno: unix.EPERM, untraced: true}
 	}
-	lacking := set("capget.EPERM.1", "capset beyond permitted", nobody, bit, bit, 0).because(eperm.MissingCapability).freeing(holding(unix.CAP_CHOWN))
+	lacking := set("capget.EPERM.1", "capset beyond permitted", nobody, bit, bit, 0).because(eperm.MissingCapability).free(holding(unix.CAP_CHOWN))
 	lacking.cap = chown
 	unasked := set("capget.EPERM.1", "capset, effective beyond permitted", userHolding(65534, unix.CAP_CHOWN), bit, 0, 0).because(eperm.State)
 	unasked.cap = capability.None
-	inherit := set("capget.EPERM.2", "capset, inheritable without CAP_SETPCAP", nobody, 0, 0, bit).because(eperm.MissingCapability).freeing(holding(unix.CAP_SETPCAP))
+	inherit := set("capget.EPERM.2", "capset, inheritable without CAP_SETPCAP", nobody, 0, 0, bit).because(eperm.MissingCapability).free(holding(unix.CAP_SETPCAP))
 	inherit.cap, inherit.untraced = capability.CAP_SETPCAP, false
 	inherit.freed = func(s kerneltest.Subject) kerneltest.Subject { s.Caps = kerneltest.Only(unix.CAP_SETPCAP); return s }
-	bounded := set("capget.EPERM.3", "capset, inheritable out of bounds", kerneltest.Subject{Bounding: kerneltest.Without(unix.CAP_CHOWN), Caps: kerneltest.Without(unix.CAP_CHOWN)}, 0, 0, bit).because(eperm.MissingCapability).freeing(free)
+	bounded := set("capget.EPERM.3", "capset, inheritable out of bounds", kerneltest.Subject{Bounding: kerneltest.Without(unix.CAP_CHOWN), Caps: kerneltest.Without(unix.CAP_CHOWN)}, 0, 0, bit).because(eperm.MissingCapability).free(free)
 	bounded.cap = chown
 	return []live{
 		ids("seteuid.EPERM.1 setresuid.EPERM.1", "setresuid", unix.SYS_SETRESUID, op.Setresuid(-1, 1, -1), uid, keep, 1, keep),
