@@ -22,6 +22,10 @@ import (
 // seccomp_do_user_notification, which does not execute it. A filter that
 // kills, kills the child.
 //
+// The child is made by clone(2). A filter that kills who makes a process, where
+// it lets threads be made, kills this program: whoever is under such a filter must
+// not ask. (One that answers an errno there makes the answer Unknown.)
+//
 // It takes one to some milliseconds, growing with the memory of the process;
 // without any filter a microsecond. What stands in the way (no /proc, no child
 // to be had, a filter that refuses seccomp(2) and prctl(2), a supervisor or

@@ -23,9 +23,14 @@ import (
 	"github.com/go-eperm/eperm/seccomp"
 )
 
-// callsRoot is a root file system with nothing but testdata/calls.
+// callsRoot is a root file system for podman and runc.
 func callsRoot(t testing.TB) string {
 	kerneltest.Require(t, kerneltest.Root, kerneltest.Program("podman"), kerneltest.Program("runc"), kerneltest.Program("go"))
+	return staticRoot(t)
+}
+
+// staticRoot is a root file system with nothing but testdata/calls.
+func staticRoot(t testing.TB) string {
 	root := t.TempDir()
 	for _, d := range []string{"tmp", "proc", "dev", "sys", "etc"} {
 		require.NoError(t, os.Mkdir(filepath.Join(root, d), 0o755))
@@ -283,4 +288,40 @@ func TestPatchThroughSystemd(t *testing.T) {
 		require.NotContains(t, string(out), "eperm.conf")
 		require.True(t, allows(), list)
 	}
+}
+
+// bubblewrap takes filters that are compiled: the patched profile, compiled
+// here, lets the call through, and the one before did not.
+func TestPatchThroughBubblewrap(t *testing.T) {
+	kerneltest.Require(t, kerneltest.Program("bwrap"), kerneltest.Program("go"), kerneltest.UserNS)
+	root := staticRoot(t)
+	var u unix.Utsname
+	require.NoError(t, unix.Uname(&u))
+	container := seccomp.Container{Arch: runtime.GOARCH}
+	_, err := fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d", &container.Kernel[0], &container.Kernel[1])
+	require.NoError(t, err)
+	for _, c := range refusals {
+		p := seccomp.PatchFor(c.call, c.args, runtime.GOARCH)
+		patched, err := p.Apply(seccomp.DockerProfile())
+		require.NoError(t, err)
+		calls := []string{word(c.nr, c.args[:]...), word(c.nr, c.others[:]...)}
+		before := errnos(t, bwrap(t, root, seccomp.DockerProfile(), container, calls))
+		after := errnos(t, bwrap(t, root, patched, container, calls))
+		require.Contains(t, []syscall.Errno{unix.EPERM, unix.ENOSYS}, before[0], c.call)
+		require.Equal(t, c.then, after[0], "%v", p)
+		if len(p.Args) > 0 {
+			require.Equal(t, before[1], after[1], "%v, other arguments", p)
+		}
+	}
+}
+
+func bwrap(t testing.TB, root string, profile seccomp.RuntimeProfile, c seccomp.Container, calls []string) *exec.Cmd {
+	program, err := profile.Program(c)
+	require.NoError(t, err)
+	filter, err := os.Open(write(t, program.Binary()))
+	require.NoError(t, err)
+	t.Cleanup(func() { filter.Close() })
+	cmd := exec.Command("bwrap", append([]string{"--unshare-user", "--bind", root, "/", "--proc", "/proc", "--dev", "/dev", "--seccomp", "3", "/calls"}, calls...)...)
+	cmd.ExtraFiles = []*os.File{filter} // 3
+	return cmd
 }
