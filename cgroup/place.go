@@ -56,3 +56,50 @@ func Place(mountinfo, controller, path string) (string, error) {
 func unescape(s string) string {
 	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
 }
+
+// Delegation is where a directory of version 2 lies, as its mount tells.
+type Delegation struct {
+	Path string // of the group, as the reader's cgroup namespace shows it
+	// NSDelegate is set where cgroup namespaces are boundaries of delegation.
+	NSDelegate bool
+}
+
+// Locate is the group that a directory shows, of the text of /proc/PID/mountinfo.
+func Locate(mountinfo, dir string) (Delegation, error) {
+	var d Delegation
+	longest := -1
+	for line := range strings.Lines(mountinfo) {
+		left, right, ok := strings.Cut(strings.TrimRight(line, "\n"), " - ")
+		f, g := strings.Fields(left), strings.Fields(right)
+		if !ok || len(f) < 6 || len(g) < 3 || g[0] != "cgroup2" {
+			continue
+		}
+		point := unescape(f[4])
+		rest, ok := strings.CutPrefix(dir, strings.TrimSuffix(point, "/"))
+		if !ok || rest != "" && rest[0] != '/' || len(point) < longest {
+			continue
+		}
+		longest = len(point)
+		d = Delegation{Path: strings.TrimSuffix(f[3], "/") + rest, NSDelegate: strings.Contains(","+g[2]+",", ",nsdelegate,")}
+		if d.Path == "" {
+			d.Path = "/"
+		}
+	}
+	if longest < 0 {
+		return Delegation{}, ErrOutside
+	}
+	return d, nil
+}
+
+// Common is the common ancestor of two groups.
+func Common(a, b string) string {
+	x, y := strings.Split(a, "/"), strings.Split(b, "/")
+	n := 0
+	for n < len(x) && n < len(y) && x[n] == y[n] {
+		n++
+	}
+	if c := strings.Join(x[:n], "/"); c != "" {
+		return c
+	}
+	return "/"
+}

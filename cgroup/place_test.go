@@ -56,3 +56,20 @@ func FuzzMembership(f *testing.F) {
 		require.Equal(t, err != nil, dir == "")
 	})
 }
+
+func TestLocate(t *testing.T) {
+	d, err := Locate(mounts+"40 20 0:27 /sub /mnt/cg rw - cgroup2 none rw,nsdelegate\n", "/mnt/cg/a")
+	require.NoError(t, err)
+	require.Equal(t, Delegation{Path: "/sub/a", NSDelegate: true}, d)
+	d, err = Locate(mounts, "/sys/fs/cgroup/unified")
+	require.NoError(t, err)
+	require.Equal(t, Delegation{Path: "/"}, d)
+	_, err = Locate(mounts, "/etc")
+	require.ErrorIs(t, err, ErrOutside)
+}
+
+func TestCommon(t *testing.T) {
+	for _, c := range [][3]string{{"/a/b", "/a/c", "/a"}, {"/a", "/a/c", "/a"}, {"/", "/a", "/"}, {"/ab", "/a", "/"}, {"/a", "/a", "/a"}} {
+		require.Equal(t, c[2], Common(c[0], c[1]), c)
+	}
+}
