@@ -93,6 +93,7 @@ func TestClauses(t *testing.T) {
 		{"network", networkCases()},
 		{"netlink", netlinkCases()},
 		{"firewall", firewallCases()},
+		{"cgroups", cgroupCases()},
 		{"processes", processCases()},
 		{"scheduling", schedCases()},
 		{"credentials", credCases()},

@@ -5,6 +5,7 @@ import (
 
 	"github.com/go-eperm/eperm/attr"
 	"github.com/go-eperm/eperm/capability"
+	"github.com/go-eperm/eperm/cgroup"
 	"github.com/go-eperm/eperm/check"
 	"github.com/go-eperm/eperm/dac"
 	"github.com/go-eperm/eperm/inode"
@@ -50,7 +51,7 @@ var fileRules = []check.Rule{
 			lsm.Hooks(lsm.Path, "path_mknod"),
 			mayCreate(check.Parent),
 			check.When(makesDevice, need(userns.Initial(), capability.CAP_MKNOD)...),
-			noCreate,
+			noCreate, cgroup.MakeDevice,
 			lsm.Hooks(lsm.File, "inode_mknod"),
 		),
 	},
@@ -185,8 +186,8 @@ var fileRules = []check.Rule{
 			ofKind(unix.S_IFREG, noExec).If(asksFor(1)),
 			mount.ReadOnlySuper(check.Target).If(asksFor(2)), // inode_permission
 			attr.Immutable(check.Target).If(asksFor(2)), userns.Unmapped(check.Target).Answers(syscall.EACCES).If(asksFor(2)),
-			dac.Want(check.Target, func(o *check.Operation) uint32 { return uint32(o.Int("mode")) & 7 }),
-			lsm.Permission(check.Target, func(o *check.Operation) uint32 { return uint32(o.Int("mode")) & 7 }),
+			dac.Want(check.Target, accessMode), cgroup.Device(check.Target, accessMode),
+			lsm.Permission(check.Target, accessMode),
 			notSpecial(mount.ReadOnly(check.Target)).If(asksFor(2)),
 		),
 	},
@@ -199,6 +200,8 @@ var fileRules = []check.Rule{
 		Gates: check.Gates(seccomp.Filter, way(check.Target), dac.Read(check.Target), lsm.Hooks(lsm.File, "path_notify")), // fs/notify/inotify/inotify_user.c:inotify_find_inode
 	},
 }
+
+func accessMode(o *check.Operation) uint32 { return uint32(o.Int("mode")) & 7 }
 
 // asksFor is access(2) with that bit of its mode: 4 read, 2 write, 1 execute.
 func asksFor(bit int64) func(*check.Operation) bool {

@@ -4,6 +4,7 @@ import (
 	"syscall"
 
 	"github.com/go-eperm/eperm/attr"
+	"github.com/go-eperm/eperm/cgroup"
 	"github.com/go-eperm/eperm/check"
 	"github.com/go-eperm/eperm/dac"
 	"github.com/go-eperm/eperm/inode"
@@ -51,7 +52,7 @@ var openRules = []check.Rule{
 				openType,
 				mount.ReadOnlySuper(check.Target).If(opensForWriting), // inode_permission
 				check.When(opensForWriting, attr.Immutable(check.Target), userns.Unmapped(check.Target).Answers(syscall.EACCES)),
-				dac.Want(check.Target, openMode),
+				dac.Want(check.Target, openMode), cgroup.Device(check.Target, openMode),
 				lsm.Permission(check.Target, openMode),
 				attr.AppendOnly(check.Target).If(func(o *check.Operation) bool {
 					f := o.Int("flags")

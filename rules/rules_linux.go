@@ -11,6 +11,7 @@ import (
 var families = [][]check.Rule{
 	sysctlRules,
 	netFileRules,
+	cgroupRules,
 	fileRules,
 	openRules,
 	xattrRules,
