@@ -21,7 +21,7 @@ var Of = check.Probe[Group]{Name: "cgroup", Source: "/proc/thread-self/cgroup, m
 	if err != nil || path == "" {
 		return Group{}, err
 	}
-	mounts, err := k.ReadFile("/proc/self/mountinfo") // it is this process that opens it
+	mounts, err := k.ReadFile("/proc/thread-self/mountinfo") // it is this process that opens it
 	if err != nil {
 		return Group{Path: path}, err
 	}

@@ -68,7 +68,7 @@ func groupDir(o *check.Operation) string {
 }
 
 // delegation is where a directory of version 2, the key, lies.
-var delegation = check.Probe[cgroup.Delegation]{Name: "cgroup_dir", Source: "/proc/self/mountinfo", Live: func(k *check.Kernel, dir string) (cgroup.Delegation, error) {
+var delegation = check.Probe[cgroup.Delegation]{Name: "cgroup_dir", Source: "/proc/thread-self/mountinfo", Live: func(k *check.Kernel, dir string) (cgroup.Delegation, error) {
 	if strings.HasPrefix(dir, "/proc/self/fd/") {
 		if !k.Self() {
 			return cgroup.Delegation{}, check.ErrUnsupported
@@ -79,7 +79,7 @@ var delegation = check.Probe[cgroup.Delegation]{Name: "cgroup_dir", Source: "/pr
 		}
 		dir = target
 	}
-	b, err := k.ReadFile("/proc/self/mountinfo")
+	b, err := k.ReadFile("/proc/thread-self/mountinfo")
 	if err != nil {
 		return cgroup.Delegation{}, err
 	}
@@ -88,8 +88,8 @@ var delegation = check.Probe[cgroup.Delegation]{Name: "cgroup_dir", Source: "/pr
 
 // groupOf is the group of version 2 of the process with the key's number; ""
 // is the task. Dir is where it, or an ancestor (after a slash), is to be seen.
-var groupAt = check.Probe[task.Text]{Name: "cgroup_at", Source: "/proc/self/mountinfo", Live: func(k *check.Kernel, group string) (task.Text, error) {
-	b, err := k.ReadFile("/proc/self/mountinfo")
+var groupAt = check.Probe[task.Text]{Name: "cgroup_at", Source: "/proc/thread-self/mountinfo", Live: func(k *check.Kernel, group string) (task.Text, error) {
+	b, err := k.ReadFile("/proc/thread-self/mountinfo")
 	if err != nil {
 		return task.Text{}, err
 	}
