@@ -37,10 +37,10 @@ var (
 	rawOrAdmin = []check.Cap{capability.CAP_NET_RAW, capability.CAP_NET_ADMIN}
 )
 
-func zero(v int64) bool       { return v == 0 }
-func upToSix(v int64) bool    { return v >= 0 && v <= 6 }
-func upToBudget(v int64) bool { return v <= 8 } // include/net/busy_poll.h:BUSY_POLL_BUDGET, what a socket starts with
-func monotonic(v int64) bool  { return v == unix.CLOCK_MONOTONIC }
+func zero(v int64) bool      { return v == 0 }
+func upToSix(v int64) bool   { return v >= 0 && v <= 6 }
+func notRaised(v int64) bool { return v <= 0 } // a socket starts with 0
+func monotonic(v int64) bool { return v == unix.CLOCK_MONOTONIC }
 
 // In the order of the sources.
 var privilegedOptions = []privilegedOption{
@@ -52,7 +52,7 @@ var privilegedOptions = []privilegedOption{
 	{unix.SOL_SOCKET, 75, "SO_RCVMARK", false, syscall.EPERM, rawOrAdmin, "only Linux 6.4 asks", nil},
 	{unix.SOL_SOCKET, unix.SO_BUSY_POLL, "SO_BUSY_POLL", true, syscall.EPERM, netAdmin, "a value that is not raised is free, and any since Linux 6.6", zero},
 	{unix.SOL_SOCKET, unix.SO_PREFER_BUSY_POLL, "SO_PREFER_BUSY_POLL", true, syscall.EPERM, netAdmin, "", zero},
-	{unix.SOL_SOCKET, unix.SO_BUSY_POLL_BUDGET, "SO_BUSY_POLL_BUDGET", true, syscall.EPERM, netAdmin, "a value that is not raised is free", upToBudget},
+	{unix.SOL_SOCKET, unix.SO_BUSY_POLL_BUDGET, "SO_BUSY_POLL_BUDGET", true, syscall.EPERM, netAdmin, "a value that is not raised is free", notRaised},
 	{unix.SOL_SOCKET, unix.SO_TXTIME, "SO_TXTIME", false, syscall.EPERM, netAdmin, "CLOCK_MONOTONIC is free", monotonic},
 	{unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, "SO_ATTACH_FILTER", false, syscall.EPERM, netAdmin, "only TCP sockets of kernels since 2025 ask", nil},
 	{unix.IPPROTO_IP, unix.IP_TRANSPARENT, "IP_TRANSPARENT", false, syscall.EPERM, rawOrAdmin, "", zero},
