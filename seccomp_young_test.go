@@ -70,7 +70,9 @@ func TestYoungCalls(t *testing.T) {
 				})
 				require.Equal(t, eperm.Seccomp, d.Cause, "%+v", d)
 				require.Equal(t, eperm.Confirmed, d.Certainty, "%+v", d)
-				require.Equal(t, eperm.Seccomp, unprobed.Cause, "%+v", unprobed)
+				if y.call != "clock_adjtime" { // which asks for CAP_SYS_TIME to set
+					require.Equal(t, eperm.Seccomp, unprobed.Cause, "%+v", unprobed)
+				}
 				require.NotEqual(t, eperm.Confirmed, unprobed.Certainty, "nothing was asked: %+v", unprobed)
 				notes := strings.Join(d.Notes, " ")
 				if y.since != "" {

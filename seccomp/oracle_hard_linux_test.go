@@ -47,9 +47,9 @@ func mustAnswer(t require.TestingT) {
 
 // A heap of gigabytes takes longer to fork, and gets the same answer.
 func TestAskWithHeapOfGigabytes(t *testing.T) {
-	size := 4 << 30
-	if strconv.IntSize == 32 {
-		size = 1 << 30
+	size := 1 << 30
+	if strconv.IntSize == 64 {
+		size *= 4
 	}
 	kerneltest.Child(t, kerneltest.Subject{NoNewPrivs: true, Filter: refuse(unix.EPERM, unix.SYS_ACCT)}, func(c *kerneltest.C) {
 		heap, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
