@@ -10,8 +10,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
+	"strings"
 	"syscall"
 	"testing"
+	"time"
+	"unsafe"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -139,4 +143,51 @@ func TestSeccompOfAnotherArchitecture(t *testing.T) {
 	d := eperm.Explainer{PID: cmd.Process.Pid, Probes: true}.Explain(unix.EPERM, op.Call("acct", 0))
 	require.NotEqual(t, eperm.Confirmed, d.Certainty, "%+v", d)
 	require.Contains(t, fmt.Sprintf("%+v", d), "another architecture")
+}
+
+// Without probes, what the kernel has logged of the filter makes it likely: the record tells no errno.
+func TestSeccompLogged(t *testing.T) {
+	kerneltest.Require(t, kerneltest.Root, kerneltest.Cap(unix.CAP_SYSLOG))
+	refuse := func(nr uint32) error { // installed so that it is logged
+		f := []unix.SockFilter{
+			{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS}, {Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: nr, Jf: 1},
+			{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM)}, {Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
+		}
+		prog := unix.SockFprog{Len: uint16(len(f)), Filter: &f[0]}
+		if _, _, e := unix.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_LOG, uintptr(unsafe.Pointer(&prog))); e != 0 {
+			return e
+		}
+		return nil
+	}
+	kerneltest.Child(t, kerneltest.Subject{}, func(c *kerneltest.C) {
+		runtime.LockOSThread() // and it ends with the goroutine
+		require.NoError(c, refuse(unix.SYS_ACCT))
+		var d *eperm.Diagnosis
+		for range 4 { // the kernel writes ten lines in five seconds, of all processes
+			_, _, e := unix.RawSyscall(unix.SYS_ACCT, 0, 0, 0)
+			require.Equal(c, unix.EPERM, e)
+			silent := eperm.Explain(e, op.Call("acct", 0))
+			require.Equal(c, eperm.Seccomp, silent.Cause, "%+v", silent)
+			require.Equal(c, eperm.Possible, silent.Certainty, "no log was looked at: %+v", silent)
+			d = eperm.Explainer{KernelLog: true, Timeout: 5 * time.Second}.Explain(e, op.Call("acct", 0))
+			if d.Certainty == eperm.Likely {
+				break
+			}
+			time.Sleep(3 * time.Second)
+		}
+		require.Equal(c, eperm.Seccomp, d.Cause, "%+v", d)
+		require.Equal(c, eperm.Likely, d.Certainty, "%+v", d)
+		require.Contains(c, strings.Join(d.Notes, " "), "The kernel has logged it: a filter answered an errno to acct of process "+strconv.Itoa(os.Getpid()))
+		require.True(c, offers(d, check.AllowSyscall), "%+v", d)
+
+		w, err := check.Replay(d.Snapshot())
+		require.NoError(c, err)
+		again := eperm.Explainer{World: w}.Explain(d.Errno, d.Operation)
+		require.Equal(c, d.Certainty, again.Certainty, "%+v", again)
+		require.Equal(c, d.Summary, again.Summary)
+
+		// The record is of that call alone.
+		other := eperm.Explainer{KernelLog: true, Timeout: 5 * time.Second}.Explain(unix.EPERM, op.Call("quotactl", 0))
+		require.NotEqual(c, eperm.Likely, other.Certainty, "%+v", other)
+	})
 }

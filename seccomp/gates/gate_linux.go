@@ -132,16 +132,19 @@ var Filter = check.Gate{Doc: &filterDoc, Run: func(p *check.Pass) check.Verdict 
 	case mode.N == 1:
 		return p.AllowFor("strict mode kills, it does not answer")
 	}
+	asked := spellings(runtime.GOARCH, p.World.Live() && p.World.Task().Self, *p.Op)
 	if p.World.Live() && !p.World.Options().Probes {
-		return p.UnknownFor("a filter is in force, and only Explainer.Probes lets it be asked")
+		return unasked(p, asked)
 	}
 	passed := 0
 	var refused []spelling
 	var answer seccomp.Answer // to the first that is refused
-	for _, s := range spellings(runtime.GOARCH, p.World.Live() && p.World.Task().Self, *p.Op) {
+	for _, s := range asked {
 		a, err := Verdicts.ReadErr(p, s.key())
 		switch {
 		case s.call != p.Op.Call && errors.Is(err, check.ErrNotRecorded): // fewer were asked there
+		case errors.Is(err, check.ErrNotRecorded):
+			return unasked(p, asked)
 		case err != nil:
 			return p.UnknownFor("a filter is in force, and could not be asked: " + err.Error())
 		case p.Seen != 0 && a.Excludes(p.Seen):
