@@ -26,8 +26,7 @@ var search = check.Doc{
 // Search is the gate of every directory that the path leads through, links included.
 func Search(of check.Role) check.Gate {
 	return check.Gate{Doc: &search, Role: of, Run: func(p *check.Pass) check.Verdict {
-		name, _ := inode.Path(p.Op, of)
-		if name == "" {
+		if name, _ := inode.Path(p.Op, of); name == "" || inode.Opened(p.Op, of) {
 			return p.AllowFor("by descriptor")
 		}
 		w := inode.WalkRole(p, of)

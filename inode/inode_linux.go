@@ -235,9 +235,39 @@ func Dir(name string) string {
 // IsDescriptor says whether a path names an open descriptor: to open it asks
 // for the permission of what lies behind it once more.
 func IsDescriptor(name string) bool {
-	switch dir := path.Dir(name); {
-	case strings.HasPrefix(name, "/proc/") && strings.HasSuffix(dir, "/fd"), dir == "/dev/fd":
+	dir := path.Dir(name)
+	return strings.HasPrefix(name, "/proc/") && strings.HasSuffix(dir, "/fd") || dir == "/dev/fd" || standardStreams[name]
+}
+
+// Descriptor is the number of a descriptor of the task's own that a path names.
+func Descriptor(name string) (fd int, ok bool) {
+	switch name {
+	case "/dev/stdin":
+		return 0, true
+	case "/dev/stdout":
+		return 1, true
+	case "/dev/stderr":
+		return 2, true
+	}
+	switch path.Dir(name) {
+	case "/proc/self/fd", "/proc/thread-self/fd", "/dev/fd":
+		fd, err := strconv.Atoi(path.Base(name))
+		return fd, err == nil && fd >= 0
+	}
+	return 0, false
+}
+
+var standardStreams = map[string]bool{"/dev/stdin": true, "/dev/stdout": true, "/dev/stderr": true}
+
+// Opened says whether the operation is on an open descriptor of the object of
+// that role, so that no path is walked.
+func Opened(op *check.Operation, role check.Role) bool {
+	if op.Int("opened") != 0 {
 		return true
 	}
-	return name == "/dev/stdin" || name == "/dev/stdout" || name == "/dev/stderr"
+	switch role {
+	case check.NewTarget, check.NewParent, check.NewAncestors, check.Source:
+		return false
+	}
+	return op.Str("path") == "" && op.Has("fd")
 }

@@ -24,7 +24,7 @@ func Call(name string, args ...uintptr) Operation {
 }
 
 // wide are arguments of 64 bits; the others are ints, and -1 is 0xffffffff.
-var wide = map[string]bool{"bytes": true, "arg": true, "arg1": true, "arg2": true, "arg3": true, "request": true, "data": true}
+var wide = map[string]bool{"bytes": true, "addr": true, "size": true, "offset": true, "len": true, "arg": true, "arg1": true, "arg2": true, "arg3": true, "request": true, "data": true}
 
 // numberArgs names the number arguments of system calls by position; "" is a
 // pointer, or nothing that rules read.
@@ -34,10 +34,10 @@ var numberArgs = map[string][]string{
 	"chmod": {"", "mode"}, "fchmod": {"fd", "mode"}, "fchmodat": {"", "", "mode"}, "fchmodat2": {"", "", "mode"},
 	"unlinkat": {"", "", "flags"}, "mknod": {"", "mode", "dev"}, "mknodat": {"", "", "mode", "dev"},
 	"access": {"", "mode"}, "faccessat": {"", "", "mode"}, "faccessat2": {"", "", "mode", "flags"},
-	"read": {"fd"}, "write": {"fd"}, "ftruncate": {"fd"}, "fallocate": {"fd"}, "fchdir": {"fd"},
+	"read": {"fd"}, "write": {"fd"}, "ftruncate": {"fd", "size"}, "fallocate": {"fd", "mode", "offset", "len"}, "cachestat": {"fd"}, "fchdir": {"fd"},
 	"ioctl": {"fd", "request", "arg"}, "fcntl": {"fd", "cmd", "arg"},
 	"mount": {"", "", "", "flags"}, "umount2": {"", "flags"},
-	"mmap": {"", "bytes", "prot", "flags", "fd"}, "mprotect": {"", "bytes", "prot"}, "mlock": {"", "bytes"}, "mlock2": {"", "bytes", "flags"}, "mlockall": {"flags"},
+	"mmap": {"addr", "bytes", "prot", "flags", "fd"}, "mprotect": {"addr", "bytes", "prot"}, "pkey_mprotect": {"addr", "bytes", "prot"}, "munmap": {"addr", "bytes"}, "mremap": {"addr", "bytes"}, "madvise": {"addr", "bytes", "advice"}, "mlock": {"", "bytes"}, "mlock2": {"", "bytes", "flags"}, "mlockall": {"flags"},
 	"socket": {"family", "type", "proto"}, "bind": {"fd"}, "connect": {"fd"}, "sendto": {"fd"}, "setsockopt": {"fd", "level", "optname"},
 	"kill": {"pid", "sig"}, "tkill": {"pid", "sig"}, "tgkill": {"tgid", "pid", "sig"}, "rt_sigqueueinfo": {"pid", "sig"}, "rt_tgsigqueueinfo": {"tgid", "pid", "sig"}, "pidfd_send_signal": {"fd", "sig"},
 	"ptrace": {"request", "pid", "", "data"}, "process_vm_readv": {"pid"}, "process_vm_writev": {"pid"}, "kcmp": {"pid", "pid2"}, "migrate_pages": {"pid"},

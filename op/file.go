@@ -80,6 +80,26 @@ func ChtimesNow(path string) Operation {
 // Truncate is truncate(2).
 func Truncate(path string) Operation { return call("truncate", check.S("path", path)) }
 
+// Ftruncate is ftruncate(2) of an open descriptor of the object at path, to that many bytes.
+func Ftruncate(path string, size int64) Operation {
+	return call("ftruncate", check.S("path", path), check.I("size", size), check.I("opened", 1))
+}
+
+// Fallocate is fallocate(2) on an open descriptor of the object at path: mode is FALLOC_FL_*.
+func Fallocate(path string, mode uint32, offset, length int64) Operation {
+	return call("fallocate", check.S("path", path), check.I("mode", mode), check.I("offset", offset), check.I("len", length), check.I("opened", 1))
+}
+
+// CopyFileRange is copy_file_range(2) between open descriptors of the objects at these paths.
+func CopyFileRange(in, out string) Operation {
+	return call("copy_file_range", check.S("path", in), check.S("newpath", out), check.I("opened", 1))
+}
+
+// Cachestat is cachestat(2) of an open descriptor of the object at path.
+func Cachestat(path string) Operation {
+	return call("cachestat", check.S("path", path), check.I("opened", 1))
+}
+
 // Unlink is removing a file's name: unlinkat(2).
 func Unlink(path string) Operation {
 	return call("unlinkat", check.S("path", path), check.I("nofollow", 1))
@@ -184,6 +204,14 @@ func Mmap(path string, prot, flags int) Operation {
 		return call("mmap", check.I("prot", prot), check.I("flags", flags|0x20)) // MAP_ANONYMOUS
 	}
 	return call("mmap", check.S("path", path), check.I("prot", prot), check.I("flags", flags))
+}
+
+// Mprotect is mprotect(2) of a mapping of the file at path; "" is anonymous memory.
+func Mprotect(path string, prot int) Operation {
+	if path == "" {
+		return call("mprotect", check.I("prot", prot), check.I("flags", 0x20)) // MAP_ANONYMOUS
+	}
+	return call("mprotect", check.S("path", path), check.I("prot", prot))
 }
 
 // EpollAdd is epoll_ctl(EPOLL_CTL_ADD) of a descriptor of the object at path.

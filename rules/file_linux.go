@@ -159,17 +159,6 @@ var fileRules = []check.Rule{
 		),
 	},
 	{
-		Name: "readwrite", Calls: []string{"read", "readv", "pread64", "preadv", "preadv2", "write", "writev", "pwrite64", "pwritev", "pwritev2", "ftruncate", "fallocate", "copy_file_range", "sendfile"},
-		Doc: "read or write through an open descriptor",
-		Gates: check.Gates(
-			seccomp.Filter,
-			attr.Immutable(check.Target).If(writes),
-			appendTruncate.If(func(o *check.Operation) bool { return o.Is("ftruncate", "fallocate") }),
-			sealed.If(writes),
-			lsm.Hooks(lsm.File, "file_permission"),
-		),
-	},
-	{
 		Name: "chdir", Calls: []string{"chdir", "fchdir"}, Doc: "change the working directory",
 		Gates: check.Gates( // fs/open.c:chdir
 			seccomp.Filter, way(check.Target), dac.Execute(check.Target), lsm.Permission(check.Target, func(*check.Operation) uint32 { return 1 }),
@@ -228,10 +217,6 @@ func whenMissing(gates ...check.Gate) []check.Gate {
 // creates is O_CREAT, as far as the directory is asked: gates on it allow where
 // the object exists already (see onCreate).
 func creates(o *check.Operation) bool { return o.Is("creat") || o.Int("flags")&unix.O_CREAT != 0 }
-
-func writes(o *check.Operation) bool {
-	return !o.Is("read", "readv", "pread64", "preadv", "preadv2", "sendfile")
-}
 
 // makesDevice is fs/namei.c:vfs_mknod's condition: a device, but not a whiteout.
 func makesDevice(o *check.Operation) bool {

@@ -5,7 +5,6 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/go-eperm/eperm/attr"
 	"github.com/go-eperm/eperm/capability"
 	"github.com/go-eperm/eperm/check"
 	"github.com/go-eperm/eperm/dac"
@@ -203,56 +202,3 @@ var chattrImmutable = onFile(&chattrDoc, check.Target, func(p *check.Pass, name 
 	}
 	return capability.Verdict(p, userns.Initial(), "the immutable or append-only flag of "+check.Printable(name)+" changes", capability.CAP_LINUX_IMMUTABLE)
 })
-
-var appendTruncateDoc = check.Doc{
-	ID: "file.append-truncate", Title: "not append-only",
-	Text:   "An append-only file cannot be truncated or punched, by no descriptor.",
-	Kernel: "fs/open.c:do_ftruncate, vfs_fallocate",
-	Man:    "ftruncate(2), fallocate(2)",
-	Cause:  check.AppendOnly,
-	Errnos: []syscall.Errno{syscall.EPERM},
-}
-
-var appendTruncate = onFile(&appendTruncateDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
-	if f.Attrs&unix.STATX_ATTR_APPEND != 0 {
-		return p.Deny(check.Printable(name)+" is append-only", attr.Clear(name, "a", unix.STATX_ATTR_APPEND))
-	}
-	return p.Allow()
-})
-
-var sealedDoc = check.Doc{
-	ID: "file.sealed", Title: "memfd seals",
-	Text:   "A sealed memfd refuses what its seals name: writing, shrinking, growing, further seals.",
-	Kernel: "mm/shmem.c:shmem_write_begin, shmem_setattr; mm/memfd.c",
-	Man:    "fcntl(2), memfd_create(2)",
-	Cause:  check.Sealed,
-	Errnos: []syscall.Errno{syscall.EPERM},
-}
-
-// sealed looks at the seals of a descriptor of this process.
-var sealed = check.Gate{Doc: &sealedDoc, Role: check.Target, Run: func(p *check.Pass) check.Verdict {
-	name, follow := inode.Path(p.Op, check.Target)
-	if !follow || !inode.IsDescriptor(name) {
-		return p.Allow()
-	}
-	seals, err := attr.Seals.ReadErr(p, name)
-	if err != nil {
-		return p.Unknown()
-	}
-	deny := func(what string) check.Verdict {
-		return p.Deny(fmt.Sprintf("the memfd is sealed against %s (F_GET_SEALS = %#x), and seals cannot be taken away", what, seals.N),
-			check.Change{Kind: check.ChangeCode, Text: "write before sealing, or make a new memfd"})
-	}
-	resizes := p.Op.Is("ftruncate", "truncate", "open", "openat", "openat2")
-	switch sizeSeals := seals.N & (unix.F_SEAL_SHRINK | unix.F_SEAL_GROW); {
-	case seals.N&(unix.F_SEAL_WRITE|unix.F_SEAL_FUTURE_WRITE) != 0 && !resizes:
-		return deny("writing")
-	case sizeSeals != 0 && resizes && p.Seen != 0:
-		return deny("a change of its size")
-	case sizeSeals&unix.F_SEAL_GROW != 0 && !resizes && p.Seen != 0:
-		return deny("growing")
-	case sizeSeals != 0:
-		return p.UnknownFor("the memfd is sealed against changes of its size, and the new size is not known")
-	}
-	return p.Allow()
-}}

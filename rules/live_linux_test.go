@@ -38,7 +38,8 @@ type live struct {
 	freed    func(s kerneltest.Subject) kerneltest.Subject // … or makes another subject
 	then     error                                         // what the call answers then; nil is success
 	explain  eperm.Explainer
-	untraced bool // the kernel compares sets, it asks for no capability
+	needs    kerneltest.Need // beyond root; the zero value is nothing
+	untraced bool            // the kernel compares sets, it asks for no capability
 }
 
 // seen is what the subject found.
@@ -49,6 +50,12 @@ type seen struct {
 
 func (l live) run(t *testing.T, n *tally) {
 	kerneltest.Require(t, kerneltest.Root)
+	if l.needs.Name() != "" {
+		if l.needs.Missing() != "" {
+			n.skip(l.ids)
+		}
+		kerneltest.Require(t, l.needs)
+	}
 	dir := kerneltest.Once(t, func() string {
 		dir, err := os.MkdirTemp("", "eperm-live")
 		require.NoError(t, err)

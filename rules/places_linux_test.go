@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -150,5 +149,3 @@ func roughCases() []live {
 		}), op: func(d string) eperm.Operation { return onPath("ftruncate", d+"/f") }, errno: unix.EPERM, cause: eperm.AppendOnly, cap: capability.None, flip: unmark("f", appendBit)},
 	}
 }
-
-var _ = syscall.EPERM

@@ -32,13 +32,29 @@ var processRules = []check.Rule{
 		Gates: check.Gates(seccomp.Filter, memlock), // mm/mlock.c:do_mlock → can_do_mlock
 	},
 	{
-		Name: "mmap", Calls: []string{"mmap", "mmap2", "mprotect"}, Doc: "map a file or memory",
-		Gates: check.Gates( // mm/mmap.c:do_mmap
+		Name: "mmap", Calls: []string{"mmap", "mmap2"}, Doc: "map a file or memory",
+		Gates: check.Gates( // mm/util.c:vm_mmap_pgoff → mm/mmap.c:do_mmap
 			seccomp.Filter,
-			mapExec,
-			memlock.If(flagged(unix.MAP_LOCKED)),
 			lsm.Hooks(lsm.File, "mmap_file"),
+			memlock.If(flagged(unix.MAP_LOCKED)),
+			appendMap.If(mapsFile),
+			mapExec.Answers(syscall.EPERM),
+			mapSealed.If(flagged(unix.MAP_FIXED)),
+			sealed,
 		),
+	},
+	{
+		Name: "mprotect", Calls: []string{"mprotect", "pkey_mprotect"}, Doc: "change the protection of memory",
+		Gates: check.Gates( // mm/mprotect.c:do_mprotect_pkey
+			seccomp.Filter,
+			mapExec.Answers(syscall.EACCES),
+			lsm.Hooks(lsm.File, "file_mprotect"),
+			mapSealed,
+		),
+	},
+	{
+		Name: "change a mapping", Calls: []string{"munmap", "mremap", "madvise"}, Doc: "unmap, move or advise about memory",
+		Gates: check.Gates(seccomp.Filter, mapSealed), // mm/vma.c:vms_gather_munmap_vmas, mm/mremap.c, mm/madvise.c:can_modify_vma_madv
 	},
 	{
 		Name: "setsid", Calls: []string{"setsid"}, Doc: "start a session",
@@ -151,15 +167,13 @@ var mapExecDoc = check.Doc{
 }
 
 var mapExec = onFile(&mapExecDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
-	if p.Op.Int("prot")&unix.PROT_EXEC == 0 || p.Op.Int("flags")&unix.MAP_ANONYMOUS != 0 {
-		return p.AllowFor("not executable")
-	}
-	v := mount.Deny(p, name, f, mount.NoExecFlag, "noexec", "exec")
-	if v.Decision == check.Denies && p.Op.Is("mprotect") {
-		v.Errno = syscall.EACCES
-	}
-	return v
-})
+	return mount.Deny(p, name, f, mount.NoExecFlag, "noexec", "exec")
+}).If(func(o *check.Operation) bool { return mapsFile(o) && o.Int("prot")&unix.PROT_EXEC != 0 })
+
+// mapsFile says whether the mapping is of a file, which the operation has to name.
+func mapsFile(o *check.Operation) bool {
+	return o.Int("flags")&unix.MAP_ANONYMOUS == 0 && (o.Has("path") || o.Has("fd"))
+}
 
 var leaderDoc = check.Doc{
 	ID: "session.leader", Title: "not a process group leader",

@@ -14,6 +14,7 @@ var families = [][]check.Rule{
 	cgroupRules,
 	fileRules,
 	openRules,
+	descriptorRules,
 	xattrRules,
 	execRules,
 	signalRules,
