@@ -231,5 +231,4 @@ type openFlags struct {
 	Flags uint32 `check:"oct"`
 }
 
-func (f openFlags) reads() bool  { return f.Flags&unix.O_ACCMODE != unix.O_WRONLY }
 func (f openFlags) writes() bool { return f.Flags&unix.O_ACCMODE != unix.O_RDONLY }

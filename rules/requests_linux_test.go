@@ -235,10 +235,13 @@ func socketCases() []live {
 	}
 }
 
+// callSpace is memory that does not move, as a stack may.
+var callSpace [256]byte
+
 func callCases() []live {
 	admin := capability.CAP_SYS_ADMIN
-	var space [256]byte
-	buf := uintptr(unsafe.Pointer(&space))
+	space := &callSpace
+	buf := uintptr(unsafe.Pointer(space))
 	nnp := func(s kerneltest.Subject) kerneltest.Subject { s.NoNewPrivs = true; return s }
 	return []live{
 		plain("adjtimex.EPERM.1", "adjtimex", unix.SYS_ADJTIMEX, unix.EPERM, capability.CAP_SYS_TIME, func() uintptr { space[0], space[1] = 0, 0x40; return buf }()),
