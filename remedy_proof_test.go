@@ -1,0 +1,207 @@
+//go:build linux
+
+package eperm_test
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/go-eperm/eperm/kerneltest"
+)
+
+// The remedies that a diagnosis offers are carried out as they stand, and the
+// operation is repeated.
+
+type proof struct {
+	Deed, Error string
+	Diagnosis   struct {
+		Cause, Capability, Certainty, Summary string
+		Notes                                 []string
+		Remedies                              []offered
+	}
+}
+
+type offered struct {
+	Title, For, Snippet, Then, Warning string
+	SnippetKind                        string `json:"snippet_kind"`
+	Commands                           [][]string
+}
+
+// refusals builds internal/refusals into dir.
+func refusals(t testing.TB, dir string) string {
+	kerneltest.Require(t, kerneltest.Program("go"))
+	exe := filepath.Join(dir, "refusals")
+	build := exec.Command("go", "build", "-o", exe, "./internal/refusals")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	out, err := build.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	return exe
+}
+
+func proofs(t testing.TB, cmd *exec.Cmd) map[string]proof {
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	require.NoError(t, err, "%q\n%s\n%s", cmd.Args, stderr.String(), out)
+	found := map[string]proof{}
+	for line := range strings.Lines(string(out)) {
+		var p proof
+		require.NoError(t, json.Unmarshal([]byte(line), &p), line)
+		found[p.Deed] = p
+	}
+	return found
+}
+
+// asNobody runs the deeds without any privilege.
+func asNobody(t testing.TB, exe string, deeds ...string) map[string]proof {
+	cmd := exec.Command(exe, deeds...)
+	cmd.Dir = "/"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: kerneltest.Nobody, Gid: kerneltest.Nobody}}
+	return proofs(t, cmd)
+}
+
+// command is the remedy's command of that program.
+func (p proof) command(program string) (argv []string) {
+	for _, r := range p.Diagnosis.Remedies {
+		for _, c := range r.Commands {
+			if c[0] == program && r.Then == "enough" {
+				return c
+			}
+		}
+	}
+	return nil
+}
+
+// open directories: the tests' own temporary ones let nobody in.
+func publicDir(t testing.TB) string {
+	dir, err := os.MkdirTemp("", "eperm-proof")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	require.NoError(t, os.Chmod(dir, 0o755))
+	return dir
+}
+
+var hostDeeds = []string{"raw", "bind", "netadmin", "chroot"}
+
+func TestSetcapRemedyWorks(t *testing.T) {
+	kerneltest.Require(t, kerneltest.Root, kerneltest.Program("setcap"))
+	dir := publicDir(t)
+	exe := refusals(t, dir)
+	for _, deed := range hostDeeds {
+		before := asNobody(t, exe, deed)[deed]
+		require.NotEmpty(t, before.Error, deed)
+		argv := before.command("setcap")
+		require.NotNil(t, argv, "%s: %+v", deed, before.Diagnosis.Remedies)
+		require.Equal(t, exe, argv[2])
+		out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput()
+		require.NoError(t, err, "%q: %s", argv, out)
+		after := asNobody(t, exe, deed)[deed]
+		require.Empty(t, after.Error, "%s after %q", deed, argv)
+	}
+	out, err := exec.Command("getcap", exe).Output() // each added to what was there
+	require.NoError(t, err)
+	for _, c := range []string{"cap_net_raw", "cap_net_bind_service", "cap_net_admin", "cap_sys_chroot"} {
+		require.Contains(t, string(out), c)
+	}
+}
+
+func TestAmbientRemedyWorks(t *testing.T) {
+	kerneltest.Require(t, kerneltest.Root, kerneltest.Program("setpriv"))
+	exe := refusals(t, publicDir(t))
+	for _, deed := range hostDeeds {
+		before := asNobody(t, exe, deed)[deed]
+		argv := slices.Clone(before.command("setpriv"))
+		require.NotNil(t, argv, deed)
+		argv[len(argv)-1] = exe
+		after := proofs(t, exec.Command(argv[0], append(argv[1:], deed)...))
+		require.Empty(t, after[deed].Error, "%s by %q", deed, argv)
+	}
+}
+
+// Where a file capability would not count, setcap is not offered, and the other
+// remedy says why; it works there.
+func TestNoSetcapWhereItDoesNotCount(t *testing.T) {
+	kerneltest.Require(t, kerneltest.Root, kerneltest.Program("setpriv"))
+	dir := kerneltest.Mount(t, kerneltest.MountSpec{FSType: "tmpfs", Flags: syscall.MS_NOSUID})
+	for d := dir; d != "/" && d != "/tmp"; d = filepath.Dir(d) {
+		require.NoError(t, os.Chmod(d, 0o755))
+	}
+	exe := refusals(t, dir)
+	before := asNobody(t, exe, "raw")["raw"]
+	require.Nil(t, before.command("setcap"))
+	argv := slices.Clone(before.command("setpriv"))
+	require.NotNil(t, argv)
+	require.Contains(t, before.Diagnosis.Remedies[1].Warning, "lies on a mount with nosuid", "%+v", before.Diagnosis.Remedies)
+	argv[len(argv)-1] = exe
+	require.Empty(t, proofs(t, exec.Command(argv[0], append(argv[1:], "raw")...))["raw"].Error)
+}
+
+// podman runs a root file system with what the remedy adds.
+func podmanProofs(t testing.TB, root string, options, deeds []string) map[string]proof {
+	args := append([]string{"--runtime", "runc", "--cgroup-manager=cgroupfs", "run", "--rm", "--network", "none", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1000:1000"}, options...)
+	return proofs(t, exec.Command("podman", append(append(args, "--rootfs", root, "/refusals"), deeds...)...))
+}
+
+func podmanRoot(t testing.TB) string {
+	kerneltest.Require(t, kerneltest.Root, kerneltest.Program("podman"), kerneltest.Program("runc"))
+	root := publicDir(t)
+	for _, d := range []string{"tmp", "proc", "dev", "sys", "etc"} {
+		require.NoError(t, os.Mkdir(filepath.Join(root, d), 0o755))
+	}
+	require.NoError(t, os.Chmod(filepath.Join(root, "tmp"), 0o777|os.ModeSticky))
+	require.NoError(t, os.WriteFile(filepath.Join(root, "file"), nil, 0o644))
+	refusals(t, root)
+	return root
+}
+
+// between is the flags of "podman run FLAGS IMAGE".
+func between(argv []string) []string { return argv[2 : len(argv)-1] }
+
+func TestPodmanRemediesWork(t *testing.T) {
+	root := podmanRoot(t)
+	for _, c := range []struct{ options, deeds []string }{
+		{nil, []string{"raw", "netadmin", "mknod", "mount"}},
+		{[]string{"--user", "1000"}, []string{"raw", "netadmin"}}, // podman makes what is added ambient
+		{[]string{"--cap-drop=ALL"}, []string{"chown", "bind"}},
+	} {
+		for deed, before := range podmanProofs(t, root, c.options, c.deeds) {
+			require.NotEmpty(t, before.Error, deed)
+			argv := before.command("podman")
+			require.NotNil(t, argv, "%s %v: %+v", deed, c.options, before.Diagnosis)
+			require.NotContains(t, strings.Join(before.Diagnosis.Notes, " "), "weak")
+			after := podmanProofs(t, root, append(slices.Clone(c.options), between(argv)...), []string{deed})
+			require.Empty(t, after[deed].Error, "%s %v with %q: %s", deed, c.options, argv, after[deed].Diagnosis.Summary)
+			if before.Diagnosis.Capability != "" {
+				require.Contains(t, strings.Join(before.Diagnosis.Notes, " "), "a container of podman left it out", deed)
+			}
+		}
+	}
+}
+
+// A setting of a namespace, for one container only.
+func TestPodmanSysctlRemedyWorks(t *testing.T) {
+	root := podmanRoot(t)
+	options := []string{"--cap-drop=ALL", "--sysctl", "net.ipv4.ip_unprivileged_port_start=1024"}
+	before := podmanProofs(t, root, options, []string{"bind"})["bind"]
+	require.NotEmpty(t, before.Error)
+	var flags []string
+	for _, r := range before.Diagnosis.Remedies {
+		for _, argv := range r.Commands {
+			if argv[0] == "podman" && slices.Contains(argv, "--sysctl") {
+				flags = between(argv)
+				require.Contains(t, r.Snippet, "[Container]\nSysctl=net.ipv4.ip_unprivileged_port_start=80")
+			}
+		}
+	}
+	require.NotNil(t, flags, "%+v", before.Diagnosis.Remedies)
+	after := podmanProofs(t, root, append([]string{"--cap-drop=ALL"}, flags...), []string{"bind"})["bind"]
+	require.Empty(t, after.Error)
+}
