@@ -3,6 +3,7 @@ package eperm
 import (
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -300,20 +301,48 @@ func (e Explainer) remedies(d *Diagnosis, w *check.World, stages []stage, at int
 		passed++
 	}
 	for _, c := range d.Findings[d.decider].Verdict.Changes {
-		then, ok := e.then(d, w, stages, at, passed, c)
+		then, next, ok := e.then(d, w, stages, at, passed, c)
 		if !ok {
 			continue
 		}
-		d.Remedies = append(d.Remedies, remedy.Render(w, &d.Operation, c, then)...)
+		rendered := remedy.Render(w, &d.Operation, c, then)
+		if next != nil {
+			besides := e.besides(d, w, stages, at, passed, c, next)
+			for i := range rendered {
+				rendered[i].Besides = besides
+			}
+		}
+		d.Remedies = append(d.Remedies, rendered...)
 	}
 	remedy.Sort(w, d.Remedies)
 }
 
+// besides is the change that makes a pair with c, where c alone would only
+// bring the refusal of the next gate; nil if none of them does.
+func (e Explainer) besides(d *Diagnosis, w *check.World, stages []stage, at, passed int, c check.Change, next *Finding) *Remedy {
+	var found []Remedy
+	for _, second := range next.Verdict.Changes {
+		if len(second.Assume) == 0 {
+			continue
+		}
+		both := c
+		both.Assume = append(slices.Clone(c.Assume), second.Assume...)
+		if then, _, ok := e.then(d, w, stages, at, passed, both); ok && strings.HasPrefix(then, "enough") {
+			found = append(found, remedy.Render(w, &d.Operation, second, then)...)
+		}
+	}
+	if len(found) == 0 {
+		return nil
+	}
+	remedy.Sort(w, found)
+	return &found[0]
+}
+
 // then says what would happen after a change; not ok if it would not even open
-// the gate that refused.
-func (e Explainer) then(d *Diagnosis, w *check.World, stages []stage, at, passed int, c check.Change) (string, bool) {
+// the gate that refused. next is the gate that would refuse then, if one would.
+func (e Explainer) then(d *Diagnosis, w *check.World, stages []stage, at, passed int, c check.Change) (then string, next *Finding, ok bool) {
 	if len(c.Assume) == 0 {
-		return "not tried: it would be another operation, or somebody else's decision", true
+		return "not tried: it would be another operation, or somebody else's decision", nil, true
 	}
 	world := w.Suppose(c.Assume...)
 	decider := &d.Findings[d.decider].Gate
@@ -332,9 +361,9 @@ func (e Explainer) then(d *Diagnosis, w *check.World, stages []stage, at, passed
 			unknown = append(unknown, open...)
 			if deny != nil {
 				if i == at && sameGate(deny.Gate, *decider) {
-					return "", false
+					return "", nil, false
 				}
-				return fmt.Sprintf("then %s would refuse (%s): %s", deny.Gate.Title(), errnoName(deny.Verdict.Errno), deny.Verdict.Reason), true
+				return fmt.Sprintf("then %s would refuse (%s): %s", deny.Gate.Title(), errnoName(deny.Verdict.Errno), deny.Verdict.Reason), deny, true
 			}
 		}
 		if rule.After != nil {
@@ -347,10 +376,10 @@ func (e Explainer) then(d *Diagnosis, w *check.World, stages []stage, at, passed
 		}
 	}
 	if len(unknown) > 0 && sameGate(unknown[0], *decider) {
-		return "opens this; what lies behind it cannot be seen from here", true
+		return "opens this; what lies behind it cannot be seen from here", nil, true
 	}
 	if len(unknown) > 0 {
-		return "enough, unless " + unknown[0].Title() + " refuses (not known)", true
+		return "enough, unless " + unknown[0].Title() + " refuses (not known)", nil, true
 	}
-	return "enough", true
+	return "enough", nil, true
 }

@@ -204,27 +204,35 @@ func (d *Diagnosis) writeRemedies(b *strings.Builder) {
 		return
 	}
 	b.WriteString("\nWhat makes it work, narrowest first\n")
-	for i, r := range d.Remedies {
-		fmt.Fprintf(b, "  %d. %s\n", i+1, strings.TrimSpace(wrap("["+r.For+"] "+oneLine(r.Title), "     ", width-5)))
-		if r.Snippet != "" {
-			for line := range strings.Lines(r.Snippet) {
-				b.WriteString("       | " + oneLine(strings.TrimRight(line, "\n")) + "\n")
-			}
+	for i := range d.Remedies {
+		writeRemedy(b, fmt.Sprintf("  %d. ", i+1), &d.Remedies[i])
+	}
+}
+
+func writeRemedy(b *strings.Builder, head string, r *Remedy) {
+	fmt.Fprintf(b, "%s%s\n", head, strings.TrimSpace(wrap("["+r.For+"] "+oneLine(r.Title), "     ", width-5)))
+	if r.Snippet != "" {
+		for line := range strings.Lines(r.Snippet) {
+			b.WriteString("       | " + oneLine(strings.TrimRight(line, "\n")) + "\n")
 		}
-		for _, c := range r.Commands {
+	}
+	for _, c := range r.Commands {
+		b.WriteString("       " + Quote(c) + "\n")
+	}
+	if r.Warning != "" {
+		b.WriteString(wrap("     Careful: "+r.Warning, "     ", width))
+	}
+	if r.Then != "" {
+		b.WriteString(wrap("     → "+oneLine(r.Then), "       ", width))
+	}
+	if r.Besides != nil {
+		writeRemedy(b, "     together with ", r.Besides)
+		return
+	}
+	if len(r.Verify) > 0 {
+		b.WriteString("     Then check:\n")
+		for _, c := range r.Verify {
 			b.WriteString("       " + Quote(c) + "\n")
-		}
-		if r.Warning != "" {
-			b.WriteString(wrap("     Careful: "+r.Warning, "     ", width))
-		}
-		if r.Then != "" {
-			b.WriteString(wrap("     → "+oneLine(r.Then), "       ", width))
-		}
-		if len(r.Verify) > 0 {
-			b.WriteString("     Then check:\n")
-			for _, c := range r.Verify {
-				b.WriteString("       " + Quote(c) + "\n")
-			}
 		}
 	}
 }

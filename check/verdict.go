@@ -184,7 +184,8 @@ type Remedy struct {
 	For         string     `json:"for"`                    // host, docker, podman, kubernetes, systemd, lxc, code …
 	Risk        Risk       `json:"risk"`
 	Warning     string     `json:"warning,omitempty"`
-	Verify      [][]string `json:"verify,omitempty"` // commands that show that it worked
-	Then        string     `json:"then"`             // "enough", or which gate would refuse next
-	Change      Change     `json:"-"`                // what it brings about
+	Verify      [][]string `json:"verify,omitempty"`  // commands that show that it worked
+	Then        string     `json:"then"`              // "enough", or which gate would refuse next
+	Besides     *Remedy    `json:"besides,omitempty"` // what has to be done too, for the pair to be enough; nil where nothing has
+	Change      Change     `json:"-"`                 // what it brings about
 }
