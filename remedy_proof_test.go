@@ -14,7 +14,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/go-eperm/eperm"
 	"github.com/go-eperm/eperm/kerneltest"
+	"github.com/go-eperm/eperm/op"
 )
 
 // The remedies that a diagnosis offers are carried out as they stand, and the
@@ -204,4 +206,43 @@ func TestPodmanSysctlRemedyWorks(t *testing.T) {
 	require.NotNil(t, flags, "%+v", before.Diagnosis.Remedies)
 	after := podmanProofs(t, root, append([]string{"--cap-drop=ALL"}, flags...), []string{"bind"})["bind"]
 	require.Empty(t, after.Error)
+}
+
+// A remedy that is not enough offers the pair, and the pair is.
+func TestPairWorks(t *testing.T) {
+	kerneltest.Require(t, kerneltest.Root, kerneltest.Program("chattr"), kerneltest.Program("setfacl"))
+	dir := kerneltest.File(t, kerneltest.FileSpec{Dir: true, Mode: 0o755, Immutable: true})
+	type pair struct{ First, Second []string }
+	try := func(c *kerneltest.C) *eperm.Diagnosis { return eperm.Explain(os.Mkdir(dir+"/x", 0o755), op.Mkdir(dir+"/x")) }
+	subject := kerneltest.Subject{UID: kerneltest.Nobody}
+	got := kerneltest.Value(t, subject, func(c *kerneltest.C) pair {
+		for _, r := range try(c).Remedies {
+			if r.Besides != nil {
+				require.True(c, strings.HasPrefix(r.Then, "then "), r.Then)
+				require.True(c, strings.HasPrefix(r.Besides.Then, "enough"), r.Besides.Then)
+				return pair{r.Commands[0], r.Besides.Commands[0]}
+			}
+		}
+		require.Fail(c, "no pair")
+		return pair{}
+	})
+	kerneltest.Once(t, func() int {
+		run := func(argv []string) {
+			out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput()
+			require.NoError(t, err, "%q %s", argv, out)
+		}
+		run(got.First)
+		return 0
+	})
+	kerneltest.Child(t, subject, func(c *kerneltest.C) {
+		d := try(c)
+		require.NotNil(c, d, "alone it is not enough")
+		require.Equal(c, eperm.FileMode, d.Cause)
+	})
+	kerneltest.Once(t, func() int {
+		out, err := exec.Command(got.Second[0], got.Second[1:]...).CombinedOutput()
+		require.NoError(t, err, "%q %s", got.Second, out)
+		return 0
+	})
+	kerneltest.Child(t, subject, func(c *kerneltest.C) { require.Nil(c, try(c)) })
 }

@@ -59,8 +59,12 @@ func Why(p *check.Pass, state task.CapState, c Cap) Story {
 		if b, err := task.Securebits.ReadErr(p, ""); err == nil && b.N&secbitNoSetuidFixup != 0 {
 			keep = " (that the secure bits keep it now came too late)"
 		}
-		return Story{UIDChanged, fmt.Sprintf("Process %d (%s), which started it, is uid 0 and holds %s; the change of all uids from 0 to %d cleared it%s. PR_SET_KEEPCAPS before that change, or the ambient set after it, would have kept it.",
-			parent.PID, check.Printable(parent.Name), c, ids.EUID, keep)}
+		rest := ""
+		if nnp.Set {
+			rest = " no_new_privs is set, so file capabilities cannot give it either."
+		}
+		return Story{UIDChanged, fmt.Sprintf("Process %d (%s), which started it, is uid 0 and holds %s; the change of all uids from 0 to %d cleared it%s. PR_SET_KEEPCAPS before that change, or the ambient set after it, would have kept it.%s",
+			parent.PID, check.Printable(parent.Name), c, ids.EUID, keep, rest)}
 	}
 	var further []string
 	if nnp.Set {
