@@ -213,7 +213,9 @@ func TestPairWorks(t *testing.T) {
 	kerneltest.Require(t, kerneltest.Root, kerneltest.Program("chattr"), kerneltest.Program("setfacl"))
 	dir := kerneltest.File(t, kerneltest.FileSpec{Dir: true, Mode: 0o755, Immutable: true})
 	type pair struct{ First, Second []string }
-	try := func(c *kerneltest.C) *eperm.Diagnosis { return eperm.Explain(os.Mkdir(dir+"/x", 0o755), op.Mkdir(dir+"/x")) }
+	try := func(c *kerneltest.C) *eperm.Diagnosis {
+		return eperm.Explain(os.Mkdir(dir+"/x", 0o755), op.Mkdir(dir+"/x"))
+	}
 	subject := kerneltest.Subject{UID: kerneltest.Nobody}
 	got := kerneltest.Value(t, subject, func(c *kerneltest.C) pair {
 		for _, r := range try(c).Remedies {
