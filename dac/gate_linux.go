@@ -4,11 +4,13 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"github.com/go-eperm/eperm/capability"
 	"github.com/go-eperm/eperm/check"
 	"github.com/go-eperm/eperm/inode"
+	"github.com/go-eperm/eperm/mount"
 	"github.com/go-eperm/eperm/task"
 	"github.com/go-eperm/eperm/userns"
 	"golang.org/x/sys/unix"
@@ -150,6 +152,10 @@ func permission(p *check.Pass, name string, f inode.File, mask uint32, caps []ch
 	v.Cause = check.FileMode
 	v.Notes = nil
 	v.Changes = append(opening(name, f, s, mask, class), v.Changes...)
+	if strings.HasPrefix(f.Dev, "0:") { // what a server shows as mode need not be what it goes by
+		fs, err := mount.Statfs.ReadErr(p, name)
+		v.Inferred = err == nil && mount.IsRemote(fs.Magic)
+	}
 	return v
 }
 

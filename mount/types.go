@@ -44,9 +44,9 @@ func TypeName(magic uint64) string {
 	return fmt.Sprintf("%#x", magic)
 }
 
-// Remote says whether somebody else than this kernel decides on permission:
+// IsRemote says whether somebody else than this kernel decides on permission:
 // a file server, or the process behind a file system in user space.
-func Remote(magic uint64) bool { return fsTypes[magic].remote }
+func IsRemote(magic uint64) bool { return fsTypes[magic].remote }
 
 // NoFileCaps says whether the file system keeps no file capabilities.
 func NoFileCaps(magic uint64) bool { return fsTypes[magic].noCaps }
