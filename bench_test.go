@@ -49,6 +49,7 @@ func BenchmarkDiagnosis(b *testing.B) {
 			seccompMode()
 			modules()
 			whyFacts(unix.CAP_CHOWN)
+			place()
 		}},
 		{"unlink", &fs.PathError{Op: "remove", Path: file, Err: unix.EACCES}, op.Unlink(foreign + "/f"), func() {
 			for d := foreign + "/f"; d != "/"; d = filepath.Dir(d) { // search permission, and where the link leads
@@ -68,6 +69,8 @@ func BenchmarkDiagnosis(b *testing.B) {
 				statx(foreign + "/f")
 				statfs(foreign)
 			}
+			whyFacts(unix.CAP_DAC_OVERRIDE)
+			place()
 		}},
 		{"bind", &os.SyscallError{Syscall: "bind", Err: unix.EACCES}, op.Bind("tcp4", "127.0.0.1:80"), func() {
 			readFile("/proc/sys/net/ipv4/ip_unprivileged_port_start")
@@ -77,6 +80,8 @@ func BenchmarkDiagnosis(b *testing.B) {
 			seccompMode()
 			modules()
 			whyFacts(unix.CAP_NET_BIND_SERVICE)
+			cgroupPrograms()
+			place()
 		}},
 		{"kill", &os.SyscallError{Syscall: "kill", Err: unix.EPERM}, op.Kill(pid, unix.SIGTERM), func() {
 			readFile("/proc/" + strconv.Itoa(pid) + "/status")
@@ -87,6 +92,7 @@ func BenchmarkDiagnosis(b *testing.B) {
 			seccompMode()
 			modules()
 			whyFacts(unix.CAP_KILL)
+			place()
 		}},
 		{"mount", &os.SyscallError{Syscall: "mount", Err: unix.EPERM}, op.Mount("none", dir, "tmpfs", 0), func() {
 			caps(0)
@@ -95,6 +101,7 @@ func BenchmarkDiagnosis(b *testing.B) {
 			seccompMode()
 			modules()
 			whyFacts(unix.CAP_SYS_ADMIN)
+			place()
 		}},
 	} {
 		run := func(name string, f func()) {
@@ -207,7 +214,45 @@ func whyFacts(c uintptr) {
 	_, _, _ = unix.RawSyscall(unix.SYS_PRCTL, unix.PR_GET_NO_NEW_PRIVS, 0, 0)
 	var buf [64]byte
 	_, _ = unix.Getxattr("/proc/self/exe", "security.capability", buf[:])
-	_, _ = unix.Readlink("/proc/self/exe", buf[:])
+	var link [4096]byte
+	_, _ = unix.Readlink("/proc/self/exe", link[:])
+	exe()
+	readFile("/proc/thread-self/status")
+	readFile("/proc/" + strconv.Itoa(unix.Getppid()) + "/status")
+	statfs("/proc/self/exe")
+}
+
+// exe is whether the program is a file that setcap can be told of.
+func exe() { statx("/proc/self/exe") }
+
+// place is where the process runs, which decides how remedies are written.
+func place() {
+	readFile("/proc/thread-self/cgroup")
+	readFile("/proc/thread-self/mountinfo")
+	var u unix.Utsname
+	_ = unix.Uname(&u)
+	statx("/dev/.lxc")
+	for _, p := range []string{"/run/host/container-manager", "/run/systemd/container"} {
+		readFile(p)
+	}
+	nsUser()
+}
+
+// cgroupPrograms is how many BPF programs of a kind are in effect.
+func cgroupPrograms() {
+	readFile("/proc/thread-self/cgroup")
+	readFile("/proc/self/mountinfo")
+	fd, err := unix.Open("/sys/fs/cgroup", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return
+	}
+	attr := struct {
+		fd, kind, query, flags uint32
+		ids                    uint64
+		count, pad             uint32
+	}{fd: uint32(fd), kind: 12, query: 1} // BPF_CGROUP_INET4_POST_BIND, BPF_F_QUERY_EFFECTIVE
+	_, _, _ = unix.Syscall(unix.SYS_BPF, 16, uintptr(unsafe.Pointer(&attr)), unsafe.Sizeof(attr))
+	unix.Close(fd)
 }
 
 func readFile(p string) {

@@ -8,6 +8,8 @@ type Kernel struct {
 	task  Task
 	opts  Options
 	world *World
+
+	scratch []byte // that ReadText reads through
 }
 
 // Task is the task that questions are about.

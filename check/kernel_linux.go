@@ -82,6 +82,38 @@ func (k *Kernel) ReadFile(path string) ([]byte, error) {
 	return buf, nil
 }
 
+// ReadText is ReadFile of a file that is short as a rule, as a string. It
+// reads through a buffer of the world's, so that only the text is allocated.
+func (k *Kernel) ReadText(path string) (string, error) {
+	if k.scratch == nil {
+		k.scratch = make([]byte, 8192)
+	}
+	fd, err := retry(func() (int, error) {
+		return unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	})
+	if err != nil {
+		return "", fmt.Errorf("open %s: %w", path, err)
+	}
+	defer unix.Close(fd)
+	n := 0
+	for {
+		if n == len(k.scratch) {
+			if n >= maxFile {
+				return string(k.scratch[:n]), nil
+			}
+			k.scratch = append(k.scratch, make([]byte, n)...)
+		}
+		m, err := retry(func() (int, error) { return unix.Read(fd, k.scratch[n:]) })
+		if err != nil {
+			return "", fmt.Errorf("read %s: %w", path, err)
+		}
+		if m == 0 {
+			return string(k.scratch[:n]), nil
+		}
+		n += m
+	}
+}
+
 func retry(f func() (int, error)) (n int, err error) {
 	for range 100 {
 		if n, err = f(); !errors.Is(err, unix.EINTR) {

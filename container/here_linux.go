@@ -1,6 +1,9 @@
 package container
 
 import (
+	"strings"
+	"syscall"
+
 	"github.com/go-eperm/eperm/check"
 	"golang.org/x/sys/unix"
 )
@@ -14,17 +17,25 @@ var Here = check.Probe[Place]{Name: "place", Source: "/proc/self/cgroup, mountin
 	return Tell(Gather(k)), nil
 }}
 
-// Gather reads the signs of the task. What cannot be read is left out.
+// Gather reads the signs of the task. What cannot be read is left out, and
+// where the mounts are known, what they would show is not asked of files too.
 func Gather(k *check.Kernel) Signs {
 	read := func(path string) string {
-		b, err := k.ReadFile(path)
+		s, err := k.ReadText(path)
 		if err != nil {
 			return ""
 		}
-		return string(b)
+		return s
 	}
-	s := Signs{Cgroup: read(k.Proc("cgroup")), Mountinfo: read(k.Proc("mountinfo")), Environ: read(k.ProcPID("environ"))}
+	s := Signs{Cgroup: read(k.Proc("cgroup")), Mountinfo: read(k.Proc("mountinfo")), Environ: environ(k)}
+	var u unix.Utsname
+	if unix.Uname(&u) == nil {
+		s.Release, s.Version = unix.ByteSliceToString(u.Release[:]), unix.ByteSliceToString(u.Version[:])
+	}
 	for _, f := range Markers() {
+		if !worthAsking(f, s) {
+			continue
+		}
 		var st unix.Statx_t
 		if unix.Statx(unix.AT_FDCWD, k.Path(f), unix.AT_SYMLINK_NOFOLLOW|unix.AT_STATX_DONT_SYNC|unix.AT_NO_AUTOMOUNT, unix.STATX_TYPE, &st) == nil {
 			s.Files = append(s.Files, f)
@@ -41,18 +52,42 @@ func Gather(k *check.Kernel) Signs {
 	if s.Manager = read(k.Path("/run/host/container-manager")); s.Manager == "" {
 		s.Manager = read(k.Path("/run/systemd/container"))
 	}
-	var u unix.Utsname
-	if unix.Uname(&u) == nil {
-		s.Release, s.Version = unix.ByteSliceToString(u.Release[:]), unix.ByteSliceToString(u.Version[:])
-	}
 	var st unix.Stat_t
 	if unix.Stat(k.Proc("ns/user"), &st) == nil {
 		s.OwnUserNS = st.Ino != initialUserNS
 	}
-	if k.Self() { // another task's /proc/1 is that of another pid namespace
+	if k.Self() && (s.OwnUserNS || s.Mountinfo == "") { // another task's /proc/1 is that of another pid namespace
 		if comm := read("/proc/1/comm"); comm != "" {
 			s.Init = comm[:len(comm)-1]
 		}
 	}
 	return s
+}
+
+// environ is the variables that the task was started with; this process has
+// its own at hand.
+func environ(k *check.Kernel) string {
+	if k.Self() {
+		return strings.Join(syscall.Environ(), "\x00")
+	}
+	text, err := k.ReadText(k.ProcPID("environ"))
+	if err != nil {
+		return ""
+	}
+	return text
+}
+
+// worthAsking says whether a marker file can tell more than the mounts do: the
+// files and sockets that runtimes mount show there, and the others count only
+// on the file systems that runtimes use (see leftOver).
+func worthAsking(marker string, s Signs) bool {
+	switch {
+	case s.Mountinfo == "", marker == "/dev/.lxc", kernelOf(s) == "gvisor":
+		return true
+	case marker == "/.dockerenv":
+		return layeredRoot(s.Mountinfo)
+	case strings.HasPrefix(marker, "/dev/lxd/"), strings.HasPrefix(marker, "/dev/incus/"):
+		marker = marker[:strings.LastIndexByte(marker, '/')]
+	}
+	return strings.Contains(s.Mountinfo, " "+marker+" ")
 }

@@ -144,14 +144,15 @@ type guess struct {
 // Tell judges the signs. What the kernel shows outweighs marker files, and
 // these outweigh the environment; what only the last two say is Weak.
 func Tell(s Signs) Place {
-	strong := append(byCgroup(s.Cgroup), byMounts(s.Mountinfo)...)
+	groups, mounted := byCgroup(s.Cgroup), byMounts(s.Mountinfo)
+	strong := slices.Concat(groups, mounted)
 	strong = append(strong, bySandbox(s)...)
 	marks := slices.DeleteFunc(byFiles(s), func(g guess) bool { return leftOver(g, s) })
 	weak := byEnviron(s.Environ)
 	p := Place{Kind: Host}
 	switch {
-	case nestedIn(s):
-		p = best(byMounts(s.Mountinfo), append(marks, weak...))
+	case nestedIn(groups, mounted):
+		p = best(mounted, append(marks, weak...))
 		p.Within = []string{string(Kubernetes)}
 	case len(strong) > 0:
 		p = best(strong, append(marks, weak...))
@@ -225,12 +226,11 @@ func best(guesses, more []guess) Place {
 
 // nestedIn says whether a runtime inside of a pod made the container: the
 // group is a pod's, the mounts are another runtime's.
-func nestedIn(s Signs) bool {
+func nestedIn(groups, mounted []guess) bool {
 	is := func(list []guess, kinds ...Kind) bool {
 		return slices.ContainsFunc(list, func(g guess) bool { return slices.Contains(kinds, g.kind) })
 	}
-	seen := byMounts(s.Mountinfo)
-	return is(byCgroup(s.Cgroup), Kubernetes) && is(seen, Docker, Podman) && !is(seen, Kubernetes)
+	return is(groups, Kubernetes) && is(mounted, Docker, Podman) && !is(mounted, Kubernetes)
 }
 
 func fill(dst *string, s string) {

@@ -1,18 +1,20 @@
 package container
 
 import (
+	"iter"
 	"strings"
 )
 
 // cgroups are the paths of a /proc/PID/cgroup file.
-func cgroups(text string) (paths []string) {
-	for line := range strings.Lines(text) {
-		f := strings.SplitN(strings.TrimRight(line, "\n"), ":", 3)
-		if len(f) == 3 && strings.HasPrefix(f[2], "/") {
-			paths = append(paths, f[2])
+func cgroups(text string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for line := range strings.Lines(text) {
+			_, line, _ = strings.Cut(strings.TrimRight(line, "\n"), ":")
+			if _, path, ok := strings.Cut(line, ":"); ok && strings.HasPrefix(path, "/") && !yield(path) {
+				return
+			}
 		}
 	}
-	return paths
 }
 
 // scope is the id of "PREFIX-ID.scope", or of a plain ID.
@@ -28,7 +30,10 @@ func scope(part, prefix string) (string, bool) {
 // byCgroup tells by the names that runtimes and managers give to groups. A
 // process in a cgroup namespace of its own sees "/" only.
 func byCgroup(text string) (out []guess) {
-	for _, path := range cgroups(text) {
+	for path := range cgroups(text) {
+		if path == "/" {
+			continue
+		}
 		parts := strings.Split(strings.Trim(path, "/"), "/")
 		add := func(k Kind, p Place) { out = append(out, guess{k, "cgroup: " + path, p}) }
 		for i, part := range parts {
@@ -98,7 +103,7 @@ func podOf(parts []string) string {
 
 // unitOf is the systemd unit that a group belongs to.
 func unitOf(text string) (unit string, user, ok bool) {
-	for _, path := range cgroups(text) {
+	for path := range cgroups(text) {
 		managed := false
 		unit = ""
 		for part := range strings.SplitSeq(strings.Trim(path, "/"), "/") {
@@ -122,7 +127,7 @@ func unitOf(text string) (unit string, user, ok bool) {
 
 // rootlessCgroup says whether a user's manager made the group, or the group is hidden.
 func rootlessCgroup(text string) bool {
-	for _, path := range cgroups(text) {
+	for path := range cgroups(text) {
 		if path != "/" && !strings.Contains(path, "/user@") && !strings.HasPrefix(path, "/user.slice/") {
 			return false
 		}
@@ -133,25 +138,41 @@ func rootlessCgroup(text string) bool {
 // A mountLine is what is used of a line of mountinfo.
 type mountLine struct{ root, point, fstype, super string }
 
-func mounts(text string) (out []mountLine) {
-	for line := range strings.Lines(text) {
-		before, after, ok := strings.Cut(strings.TrimRight(line, "\n"), " - ")
-		f := strings.Fields(before)
-		g := strings.Fields(after)
-		if ok && len(f) >= 5 && len(g) >= 3 {
-			out = append(out, mountLine{f[3], f[4], g[0], g[2]})
+// mounts are the lines of mountinfo (fs/proc_namespace.c:show_mountinfo).
+func mounts(text string) iter.Seq[mountLine] {
+	return func(yield func(mountLine) bool) {
+		for line := range strings.Lines(text) {
+			before, after, ok := strings.Cut(strings.TrimRight(line, "\n"), " - ")
+			var m mountLine
+			var ok1, ok2 bool
+			_, before, _ = strings.Cut(before, " ")
+			_, before, _ = strings.Cut(before, " ")
+			_, before, _ = strings.Cut(before, " ")
+			m.root, before, ok1 = strings.Cut(before, " ")
+			m.point, _, _ = strings.Cut(before, " ")
+			m.fstype, after, ok2 = strings.Cut(after, " ")
+			_, after, _ = strings.Cut(after, " ")
+			m.super, _, _ = strings.Cut(after, " ")
+			if ok && ok1 && ok2 && m.point != "" && m.super != "" && !yield(m) {
+				return
+			}
 		}
 	}
-	return out
 }
 
 // byMounts tells by what runtimes mount into each container: the files of its
 // network, from the runtime's own directory.
 func byMounts(text string) (out []guess) {
-	for _, m := range mounts(text) {
+	for m := range mounts(text) {
 		add := func(k Kind, p Place) { out = append(out, guess{k, "mount at " + m.point + " of " + m.root, p}) }
-		parts := strings.Split(strings.Trim(m.root, "/"), "/")
-		base := parts[len(parts)-1]
+		var parts []string // most mounts are of a root
+		if m.root != "/" {
+			parts = strings.Split(strings.Trim(m.root, "/"), "/")
+		}
+		base := ""
+		if len(parts) > 0 {
+			base = parts[len(parts)-1]
+		}
 		network := base == "resolv.conf" || base == "hostname" || base == "hosts"
 		at := func(i int) string {
 			if i = len(parts) + i; i >= 0 {
@@ -195,7 +216,7 @@ func byMounts(text string) (out []guess) {
 
 // layeredRoot says whether the root is of a file system that storage drivers use.
 func layeredRoot(text string) bool {
-	for _, m := range mounts(text) {
+	for m := range mounts(text) {
 		if m.point == "/" {
 			switch m.fstype {
 			case "overlay", "btrfs", "zfs", "fuse.fuse-overlayfs", "aufs":
@@ -212,7 +233,7 @@ func bySandbox(s Signs) (out []guess) {
 	if s.Init == "bwrap" {
 		out = append(out, guess{Bubblewrap, "/proc/1/comm: bwrap", Place{}})
 	}
-	for _, m := range mounts(s.Mountinfo) {
+	for m := range mounts(s.Mountinfo) {
 		if m.point == "/" && m.root == "/newroot" && m.fstype == "tmpfs" {
 			out = append(out, guess{Bubblewrap, "root mount: " + m.root, Place{}})
 		}
