@@ -189,6 +189,11 @@ func Mount(source, target, fstype string, flags uintptr) Operation {
 	return call("mount", check.S("source", source), check.S("path", target), check.S("fstype", fstype), check.I("flags", flags))
 }
 
+// MountSetattr is mount_setattr(2) on the mount at path: MOUNT_ATTR_* to set and to clear.
+func MountSetattr(path string, set, clr uint64) Operation {
+	return call("mount_setattr", check.S("path", path), check.I("set", set), check.I("clear", clr))
+}
+
 // Unmount is umount2(2).
 func Unmount(target string, flags int) Operation {
 	o := call("umount2", check.S("path", target), check.I("flags", flags))

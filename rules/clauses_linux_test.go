@@ -93,6 +93,7 @@ func TestClauses(t *testing.T) {
 		{"rough", roughCases()},
 		{"xattr", xattrCases()},
 		{"descriptors", descriptorCases()},
+		{"mount flags", mountFlagCases()},
 		{"requests", requestCases()},
 		{"fcntl", fcntlCases()},
 		{"ipc", ipcCases()},

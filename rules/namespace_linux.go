@@ -56,6 +56,7 @@ var namespaceRules = []check.Rule{
 			seccomp.Filter,
 			way(check.Target),
 			need(userns.OwnerOf("mnt"), capability.CAP_SYS_ADMIN),
+			lockedFlags.If(func(o *check.Operation) bool { return o.Is("mount_setattr") && o.Has("clear") }), // mount_setattr_prepare
 			lsm.Hooks(lsm.Mount, "move_mount"),
 		),
 	},
@@ -184,7 +185,7 @@ var fsPermitted = check.Gate{Doc: &fsPermittedDoc, Role: check.Source, Param: "C
 var lockedDoc = check.Doc{
 	ID: "mount.locked", Title: "flags not locked",
 	Text:   "A mount that came from a more privileged mount namespace has its flags (read-only, nodev, nosuid, noexec, atime) locked: a remount cannot take them away.",
-	Kernel: "fs/namespace.c:can_change_locked_flags",
+	Kernel: "fs/namespace.c:can_change_locked_flags, mount_setattr_prepare",
 	Man:    "mount_namespaces(7)",
 	Cause:  check.MountOption,
 	Errnos: []syscall.Errno{syscall.EPERM},
@@ -206,16 +207,23 @@ var lockedFlags = check.Gate{Doc: &lockedDoc, Role: check.Target, Run: func(p *c
 	if !ok {
 		return p.Unknown()
 	}
-	flags := p.Op.Int("flags")
 	for _, f := range []struct {
-		have uint64
-		bit  int64
-		word string
+		have  uint64 // as statfs and mount_setattr have it
+		mount int64  // as mount(2) has it
+		word  string
 	}{{mount.ReadOnlyFlag, unix.MS_RDONLY, "ro"}, {mount.NoDevFlag, unix.MS_NODEV, "nodev"}, {mount.NoSUIDFlag, unix.MS_NOSUID, "nosuid"}, {mount.NoExecFlag, unix.MS_NOEXEC, "noexec"}} {
-		if fs.Flags&f.have != 0 && flags&f.bit == 0 {
-			return p.Deny(fmt.Sprintf("%s is mounted %s, which is locked in this user namespace, and the remount would drop it", check.Printable(name), f.word),
-				check.Change{Kind: check.ChangeCode, Risk: check.LowRisk, Text: "pass " + f.word + " in the remount too (keep every flag that the mount has)"})
+		drops := p.Op.Int("flags")&f.mount == 0
+		if p.Op.Is("mount_setattr") {
+			drops = uint64(p.Op.Int("clear"))&f.have != 0
 		}
+		if fs.Flags&f.have == 0 || !drops {
+			continue
+		}
+		if p.Seen == 0 { // procfs does not show MNT_LOCK_*: a mount of this namespace's own has nothing locked
+			return p.UnknownFor(fmt.Sprintf("%s is mounted %s; if that came from a more privileged mount namespace, it is locked", check.Printable(name), f.word))
+		}
+		return p.Deny(fmt.Sprintf("%s is mounted %s, which is locked in this user namespace, and the call would drop it", check.Printable(name), f.word),
+			check.Change{Kind: check.ChangeCode, Risk: check.LowRisk, Text: "keep every flag that the mount has: " + f.word + " stays"})
 	}
 	return p.Allow()
 }}

@@ -39,7 +39,11 @@ func way(of check.Role) []check.Gate {
 	if of == check.NewTarget {
 		ancestors = check.NewAncestors
 	}
-	return []check.Gate{dac.Search(ancestors), lsm.Search(ancestors), dac.ProtectedSymlinks(of)}
+	gates := []check.Gate{dac.Search(ancestors), lsm.Search(ancestors), dac.ProtectedSymlinks(of)}
+	if of == check.Target {
+		gates = append(gates, hidepid.If(throughProcess))
+	}
+	return gates
 }
 
 // mayWrite is fs/namei.c:inode_permission with MAY_WRITE.
