@@ -71,10 +71,14 @@ func Verdict(p *check.Pass, where userns.Where, because string, caps ...Cap) che
 		} else {
 			reason += "; this thread is in another one"
 		}
-		return p.Deny(reason, check.Change{
+		v := p.Deny(reason, check.Change{
 			Kind: check.UseNamespace, Name: where.String(), Value: where.Kind(), Cap: least,
 			Assume: append(Granted(least), userns.Move(), owned(where)),
 		}).As(check.UserNamespace)
+		if p.Detail {
+			v = v.Note(userns.Describe(p.World))
+		}
+		return v
 	}
 	reason := fmt.Sprintf("%s%s is not in the effective set", because, least)
 	if strings.Contains(because, least.String()) {

@@ -55,7 +55,11 @@ func Describe(w *check.World) string {
 	if err != nil {
 		return "The task is in a user namespace of its own."
 	}
-	if outside, ok := m.Outside(ids.EUID); ok {
+	outside, ok := m.Outside(ids.EUID)
+	switch {
+	case ok && ids.EUID == 0 && outside != 0:
+		return fmt.Sprintf("The task is root of a user namespace only: outside it is uid %d, an ordinary user, and its capabilities count only over what that namespace owns.", outside)
+	case ok:
 		return fmt.Sprintf("The task is uid %d in a user namespace, which is uid %d outside: its capabilities count only over what that namespace owns.", ids.EUID, outside)
 	}
 	return "The task is in a user namespace in which its own uid has no mapping."
