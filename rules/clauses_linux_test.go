@@ -103,6 +103,7 @@ func TestClauses(t *testing.T) {
 		{"netlink", netlinkCases()},
 		{"firewall", firewallCases()},
 		{"cgroups", cgroupCases()},
+		{"bpf", bpfCases()},
 		{"processes", processCases()},
 		{"scheduling", schedCases()},
 		{"credentials", credCases()},

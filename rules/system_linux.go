@@ -55,7 +55,7 @@ var systemRules = []check.Rule{
 	},
 	{
 		Name: "bpf", Calls: []string{"bpf"}, Doc: "load or use BPF programs and maps",
-		Gates: check.Gates(seccomp.Filter, known("cmd"), bpfUnprivileged, bpfExtra, lsm.Hooks(lsm.Other, "bpf")), // kernel/bpf/syscall.c:__sys_bpf
+		Gates: check.Gates(seccomp.Filter, known("cmd"), bpfUnprivileged, bpfExtra, bpfAttach, check.When(getsPinned, way(check.Target)...), bpfPin.If(getsPinned), bpfUse, bpfVerifier, lsm.Hooks(lsm.Other, "bpf")), // kernel/bpf/syscall.c:__sys_bpf
 	},
 	{
 		Name: "perf_event_open", Calls: []string{"perf_event_open"}, Doc: "open a performance counter",
@@ -215,9 +215,9 @@ var bpfExtra = check.Gate{Doc: &bpfExtraDoc, Param: "CAP_NET_ADMIN or CAP_PERFMO
 		return p.Allow()
 	}
 	switch t := p.Op.Int("progtype"); t {
-	case 3, 4, 6, 9, 10, 11, 12, 14, 15, 16, 18, 19, 20, 22, 25, 30, 32, 35: // kernel/bpf/syscall.c:is_net_admin_prog_type
+	case 3, 4, 6, 9, 10, 11, 12, 13, 14, 15, 16, 18, 19, 22, 23, 25, 28, 32: // kernel/bpf/syscall.c:is_net_admin_prog_type
 		return capability.Verdict(p, userns.Initial(), "programs of this type reach the network", capability.CAP_NET_ADMIN, capability.CAP_SYS_ADMIN)
-	case 2, 5, 7, 17, 24, 26, 28, 29: // is_perfmon_prog_type
+	case 2, 5, 7, 17, 24, 26, 27, 29: // is_perfmon_prog_type
 		return capability.Verdict(p, userns.Initial(), "programs of this type trace the kernel", perfCaps...)
 	}
 	return p.Allow()
