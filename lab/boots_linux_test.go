@@ -16,10 +16,22 @@ var (
 
 // boots is what the lab boots.
 var boots = []boot{
+	apparmor("files", "^(TestFiles|TestModeAndCapability|TestNotBlamed|TestOwnerRules)$"),
+	apparmor("processes", "^TestProcesses$"),
 	{
 		name: "facts", kernels: []string{"5.10", "6.1", "6.12", "7"}, lsm: "landlock,lockdown,yama", ext4: true, must: "root,ext4",
 		run: []test{{pkg: "task"}, {pkg: "userns"}, {pkg: "capability"}, {pkg: "attr"}, {pkg: "mount"}, {pkg: "task", uid: 1000}, {pkg: "mount", uid: 1000}},
 	},
+}
+
+// apparmor is a guest in which AppArmor enforces. The tests are on ext4: tmpfs
+// did not tell attributes before Linux 6.6.
+func apparmor(name, run string) boot {
+	return boot{
+		name: "apparmor-" + name, kernels: []string{"5.10", "6.1", "6.12", "7"}, lsm: "landlock,lockdown,yama,apparmor", ext4: true, program: []string{"apparmor_parser"},
+		must: "root,lsm-apparmor,program-apparmor_parser",
+		run:  []test{{pkg: "lsm/apparmor", run: run, env: []string{"TMPDIR=/var/tmp"}}},
+	}
 }
 
 func TestLab(t *testing.T) {

@@ -2,10 +2,9 @@ package lsm
 
 import (
 	"slices"
-	"strings"
-	"syscall"
 
 	"github.com/go-eperm/eperm/check"
+	"github.com/go-eperm/eperm/lsm/apparmor"
 	"github.com/go-eperm/eperm/lsm/module"
 	"github.com/go-eperm/eperm/userns"
 )
@@ -65,41 +64,11 @@ func hooks(h module.Hook) []check.Gate {
 	for _, m := range []struct {
 		name string
 		gate check.Gate
-	}{{"selinux", selinuxGate(h)}, {"apparmor", apparmorGate(h.Kind)}, {"landlock", landlockGate(h)}, {"bpf", bpfGate(h)}, {"other", otherGate(h)}} {
+	}{{"selinux", selinuxGate(h)}, {"apparmor", apparmor.Gate(h)}, {"landlock", landlockGate(h)}, {"bpf", bpfGate(h)}, {"other", otherGate(h)}} {
 		if h.Has(m.name) {
 			m.gate.Role, m.gate.Param = h.Of, h.Name
 			gates = append(gates, m.gate)
 		}
 	}
 	return gates
-}
-
-var apparmorDoc = module.Doc("apparmor", "AppArmor", check.AppArmor, "security/apparmor/lsm.c")
-
-func apparmorGate(kind Kind) check.Gate {
-	g := check.Gate{Doc: apparmorDoc, Run: func(p *check.Pass) check.Verdict {
-		switch module.State(p, "apparmor") {
-		case check.Allows:
-			return p.AllowFor("not active")
-		case check.Unknown:
-			return p.Faint("which modules are active could not be read")
-		}
-		label, ok := module.Label.Read(p, "apparmor")
-		switch {
-		case !ok:
-			return p.Unknown()
-		case label.S == "unconfined":
-			return p.AllowFor("unconfined")
-		case strings.HasSuffix(label.S, "(complain)"), strings.HasSuffix(label.S, "(unconfined)"):
-			return p.AllowFor(check.Printable(label.S))
-		}
-		return p.UnknownFor("the task is confined by the profile " + check.Printable(label.S))
-	}}
-	if kind == Capable {
-		return g.Answers(syscall.EPERM)
-	}
-	if kind == Ptrace {
-		return g.Answers(syscall.EACCES, syscall.EPERM)
-	}
-	return g.Answers(syscall.EACCES)
 }

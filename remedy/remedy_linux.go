@@ -60,6 +60,10 @@ func Render(w *check.World, op *check.Operation, c check.Change, then string) []
 	case check.ClearNoNewPrivs:
 		r.noNewPrivs()
 	case check.AddPolicyRule:
+		if c.Name == "apparmor" {
+			r.apparmor()
+			break
+		}
 		r.add(check.Remedy{For: "host", Title: "add one rule to the policy of " + c.Name, Snippet: c.Value, SnippetKind: map[string]string{"selinux": "cil", "apparmor": "apparmor"}[c.Name]})
 	case check.ChangeCode:
 		r.add(check.Remedy{For: "code", Title: c.Text, Risk: check.LowRisk})

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 
 	"github.com/go-eperm/eperm/check"
 	"golang.org/x/sys/unix"
@@ -13,19 +14,78 @@ import (
 // CapState is three of the thread's capability sets (capget(2)).
 type CapState struct {
 	Effective, Permitted, Inheritable check.CapSet
+	// Hidden are the capabilities that the thread holds in its effective set,
+	// but that its AppArmor profile does not grant: capget(2) leaves them out
+	// (security/apparmor/lsm.c:apparmor_capget), and every check of them fails.
+	Hidden check.CapSet
 }
 
-// Caps is the thread's effective, permitted and inheritable set.
+// Caps is the thread's effective, permitted and inheritable set, without what
+// AppArmor takes off.
 var Caps = check.Probe[CapState]{Name: "caps", Source: "capget(2)", Text: formatCaps, Show: showCaps, Live: func(k *check.Kernel, _ string) (CapState, error) {
-	if !k.Self() {
-		st, err := Status.Get(k.World(), "")
-		return st.CapState(), err
+	if k.Self() {
+		c, err := capget(0)
+		if err != nil || !mayHide(k) {
+			return c, err
+		}
+		return c.hidden(k)
 	}
-	return capget(0)
+	st, err := Status.Get(k.World(), "")
+	if err != nil {
+		return CapState{}, err
+	}
+	if mayHide(k) {
+		if c, err := capget(k.Task().TID); err == nil {
+			return c.hidden(k)
+		}
+	}
+	return st.CapState(), nil
+}}
+
+// hidden adds what procfs shows and capget(2) does not.
+func (c CapState) hidden(k *check.Kernel) (CapState, error) {
+	st, err := Status.Get(k.World(), "")
+	if err == nil {
+		c.Hidden, c.Permitted = st.CapEff&^c.Effective, st.CapPrm
+	}
+	return c, nil
+}
+
+// mayHide says whether an AppArmor profile may take capabilities off.
+func mayHide(k *check.Kernel) bool {
+	label, err := AppArmor.Get(k.World(), "")
+	return err == nil && label.S != "" && label.S != "unconfined"
+}
+
+// AppArmor is the thread's label of AppArmor, with the mode: "unconfined",
+// "/usr/bin/man (enforce)". It is empty where AppArmor is not in use.
+var AppArmor = check.Probe[Text]{Name: "apparmor", Source: "/proc/thread-self/attr/apparmor/current", Live: func(k *check.Kernel, key string) (Text, error) {
+	dir := k.Proc("attr/")
+	if key != "" { // another process: the target of a signal, for example
+		pid, err := strconv.Atoi(key)
+		if err != nil {
+			return Text{}, fmt.Errorf("pid %q: %w", key, err)
+		}
+		dir = "/proc/" + strconv.Itoa(pid) + "/attr/"
+		if _, err := os.Lstat(dir); err != nil {
+			return Text{}, err
+		}
+	}
+	b, err := k.ReadFile(dir + "apparmor/current")
+	switch {
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.EINVAL): // not built in (or before Linux 5.1), or not active
+		return Text{}, nil
+	case err != nil:
+		return Text{}, err
+	}
+	return Text{strings.TrimRight(string(b), "\x00\n")}, nil
 }}
 
 func showCaps(c CapState) string {
 	s := "effective " + names(c.Effective)
+	if c.Hidden != 0 {
+		s += "; held, but refused by AppArmor: " + names(c.Hidden)
+	}
 	if c.Permitted != c.Effective {
 		s += "; permitted " + names(c.Permitted)
 	}
@@ -44,7 +104,11 @@ func names(s check.CapSet) string {
 }
 
 func formatCaps(c CapState) string {
-	return fmt.Sprintf("effective=%016x permitted=%016x inheritable=%016x", uint64(c.Effective), uint64(c.Permitted), uint64(c.Inheritable))
+	s := fmt.Sprintf("effective=%016x permitted=%016x inheritable=%016x", uint64(c.Effective), uint64(c.Permitted), uint64(c.Inheritable))
+	if c.Hidden != 0 {
+		s += fmt.Sprintf(" hidden=%016x", uint64(c.Hidden))
+	}
+	return s
 }
 
 func capget(tid int) (CapState, error) {

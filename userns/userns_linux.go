@@ -34,6 +34,13 @@ var NS = check.Probe[Handle]{Name: "ns", Source: "stat /proc/thread-self/ns", Sh
 	}
 	var st unix.Stat_t
 	if err := unix.Stat(path, &st); err != nil {
+		// An AppArmor profile refuses to look at what has no path; the link tells the same: "user:[4026531837]".
+		link, linkErr := k.Readlink(path)
+		if _, number, ok := strings.Cut(link, ":["); linkErr == nil && ok {
+			if ino, err := strconv.ParseUint(strings.TrimSuffix(number, "]"), 10, 64); err == nil {
+				return Handle{ino}, nil
+			}
+		}
 		return Handle{}, fmt.Errorf("stat %s: %w", path, err)
 	}
 	return Handle{st.Ino}, nil

@@ -71,7 +71,8 @@ func runOne(r lab.Run, port *os.File) string {
 	cmd := exec.Command(r.Binary, r.Args...)
 	cmd.Stdout, cmd.Stderr = port, port
 	cmd.Dir = r.Dir
-	cmd.Env = append([]string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "TMPDIR=/tmp", "HOME=/tmp", "TERM=dumb"}, r.Env...)
+	cmd.Env = append([]string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "TMPDIR=/tmp", "HOME=/tmp", "TERM=dumb", "GOMAXPROCS=2"}, r.Env...)
+	// GOMAXPROCS: with one processor, a goroutine that blocks in a raw system call would hold all others.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if r.UID != 0 {
 		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(r.UID), Gid: uint32(r.UID)}
