@@ -2,6 +2,7 @@ package dac
 
 import (
 	"fmt"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -43,7 +44,8 @@ func Search(of check.Role) check.Gate {
 			if !f.IsDir() {
 				return p.Allow() // ENOTDIR comes first
 			}
-			if v := permission(p, dir, f, mayExec, []check.Cap{capability.CAP_DAC_READ_SEARCH, capability.CAP_DAC_OVERRIDE}); v.Decision != check.Allows {
+			v := permission(p, dir, f, mayExec, []check.Cap{capability.CAP_DAC_READ_SEARCH, capability.CAP_DAC_OVERRIDE})
+			if v.Decision != check.Allows && !ownDescriptors(p, dir) {
 				return v
 			}
 		}
@@ -103,7 +105,11 @@ func want(of check.Role, param string, bits func(*check.Operation) uint32) check
 		case f.IsDir() && mask&mayWrite == 0, mask == mayRead:
 			caps = []check.Cap{capability.CAP_DAC_READ_SEARCH, capability.CAP_DAC_OVERRIDE}
 		}
-		return permission(p, name, f, mask, caps)
+		v := permission(p, name, f, mask, caps)
+		if v.Decision != check.Allows && f.IsDir() && ownDescriptors(p, name) {
+			return p.AllowFor("the descriptors of its own process")
+		}
+		return v
 	}}
 }
 
@@ -276,4 +282,16 @@ func Sticky(of check.Role) check.Gate {
 		}
 		return v
 	}}
+}
+
+// ownDescriptors says whether dir is the fd directory of the task's own process,
+// which is open to it whatever its mode (fs/proc/fd.c:proc_fd_permission).
+func ownDescriptors(p *check.Pass, dir string) bool {
+	me := strconv.Itoa(p.World.Task().PID)
+	rest, ok := strings.CutPrefix(dir, "/proc/")
+	if !ok || path.Base(rest) != "fd" {
+		return false
+	}
+	of, _, _ := strings.Cut(rest, "/")
+	return of == "self" || of == "thread-self" || of == me
 }

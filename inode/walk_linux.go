@@ -89,6 +89,9 @@ func Walk(p *check.Pass, name string, follow bool) (w Way) {
 				return w
 			}
 			l, err := Link.ReadErr(p, next)
+			if errors.Is(err, unix.EACCES) && magic(cur) {
+				return w.jump(p, next, more, after) // to follow it takes access to the process: no directory refused
+			}
 			if err != nil {
 				w.Err = err
 				return w

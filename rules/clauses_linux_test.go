@@ -107,6 +107,7 @@ func TestClauses(t *testing.T) {
 		{"processes", processCases()},
 		{"scheduling", schedCases()},
 		{"credentials", credCases()},
+		{"procfs", procfsCases()},
 	} {
 		ran := t.Run(group.name, func(t *testing.T) {
 			for _, l := range group.cases {

@@ -21,15 +21,16 @@ import (
 var descriptorRules = []check.Rule{
 	{
 		Name: "read", Calls: []string{"read", "readv", "pread64", "preadv", "preadv2", "sendfile"}, Doc: "read through an open descriptor",
-		Gates: check.Gates(seccomp.Filter, lsm.Hooks(lsm.File, "file_permission")), // fs/read_write.c:vfs_read → rw_verify_area
+		Gates: check.Gates(seccomp.Filter, lsm.Hooks(lsm.File, "file_permission"), procReads), // fs/read_write.c:vfs_read → rw_verify_area
 	},
 	{
 		Name: "write", Calls: []string{"write", "writev", "pwrite64", "pwritev", "pwritev2"}, Doc: "write through an open descriptor",
 		Gates: check.Gates( // fs/read_write.c:vfs_write → rw_verify_area, then the file system's
 			seccomp.Filter,
 			lsm.Hooks(lsm.File, "file_permission"),
-			immutableOpened,
+			immutableOpened.If(not(inProc)), // no file of procfs has attributes
 			sealed,
+			procWrites,
 		),
 	},
 	{

@@ -182,7 +182,7 @@ var fileRules = []check.Rule{
 	},
 	{
 		Name: "getdents", Calls: []string{"getdents64", "getdents"}, Doc: "list a directory",
-		Gates: check.Gates(seccomp.Filter, lsm.Hooks(lsm.File, "file_permission")),
+		Gates: check.Gates(seccomp.Filter, lsm.Hooks(lsm.File, "file_permission"), procLists),
 	},
 	{
 		Name: "watch", Calls: []string{"inotify_add_watch"}, Doc: "watch a file or directory",

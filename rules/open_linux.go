@@ -63,6 +63,7 @@ var openRules = []check.Rule{
 				lsm.Hooks(lsm.File, "file_open"),
 				openDevice,
 				debugfsLockdown, tracefsLockdown,
+				procOpens,
 				verity.If(opensForWriting),
 				sealed.If(truncates), // handle_truncate
 			)...),

@@ -41,7 +41,7 @@ func way(of check.Role) []check.Gate {
 	}
 	gates := []check.Gate{dac.Search(ancestors), lsm.Search(ancestors), dac.ProtectedSymlinks(of)}
 	if of == check.Target {
-		gates = append(gates, hidepid.If(throughProcess))
+		gates = check.Gates(gates, hidepid.If(throughProcess), procLinks)
 	}
 	return gates
 }

@@ -1,0 +1,282 @@
+package rules
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/go-eperm/eperm/capability"
+	"github.com/go-eperm/eperm/check"
+	"github.com/go-eperm/eperm/lsm"
+	"github.com/go-eperm/eperm/task"
+	"github.com/go-eperm/eperm/userns"
+)
+
+// The files of a process below /proc: their modes are judged as those of any
+// file; here is what the kernel asks besides.
+
+// procFile is which process a path below /proc is about (0 for the own one), and
+// which file of it: "environ", "fd/3", "ns".
+func procFile(o *check.Operation) (pid int, file string, ok bool) {
+	rest, ok := strings.CutPrefix(o.Str("path"), "/proc/")
+	if !ok {
+		return 0, "", false
+	}
+	of, file, _ := strings.Cut(strings.TrimRight(rest, "/"), "/")
+	switch of {
+	case "self", "thread-self":
+	default:
+		n, err := strconv.Atoi(of)
+		if err != nil || n <= 0 {
+			return 0, "", false
+		}
+		pid = n
+	}
+	if threads, in := strings.CutPrefix(file, "task/"); in {
+		tid, sub, _ := strings.Cut(threads, "/")
+		if n, err := strconv.Atoi(tid); err == nil && n > 0 {
+			pid, file = n, sub
+		}
+	}
+	return pid, file, true
+}
+
+// inProc is the condition that the path is below /proc.
+func inProc(o *check.Operation) bool { return strings.HasPrefix(o.Str("path"), "/proc/") }
+
+func procPid(o *check.Operation) (int, bool) {
+	pid, _, ok := procFile(o)
+	return pid, ok
+}
+
+// of is the condition that the path is one of these files of a process.
+func ofProcess(files ...string) func(*check.Operation) bool {
+	return func(o *check.Operation) bool {
+		_, file, ok := procFile(o)
+		return ok && slices.Contains(files, file)
+	}
+}
+
+// procLink is the links that jump: fs/proc/base.c:proc_pid_get_link,
+// fs/proc/namespaces.c:proc_ns_get_link, proc_map_files_get_link.
+func procLink(o *check.Operation) bool {
+	_, file, ok := procFile(o)
+	if !ok || o.Int("nofollow") != 0 && !o.Is("readlink", "readlinkat") {
+		return false
+	}
+	dir, name, deeper := strings.Cut(file, "/")
+	switch dir {
+	case "exe", "cwd", "root":
+		return !deeper || dir != "exe"
+	case "fd", "ns", "map_files":
+		return deeper && name != "" && !strings.Contains(name, "/")
+	}
+	return false
+}
+
+var (
+	readFiles   = ptraceMode{files: true, pid: procPid}
+	readMemory  = ptraceMode{files: true, memory: true, pid: procPid}
+	attachFiles = ptraceMode{files: true, attach: true, pid: procPid}
+	attachMem   = ptraceMode{files: true, attach: true, memory: true, pid: procPid}
+)
+
+var procLinks = check.Gates(
+	check.When(procLink, access(readFiles, syscall.EACCES)...),
+	check.When(func(o *check.Operation) bool {
+		_, file, ok := procFile(o)
+		return ok && strings.HasPrefix(file, "map_files/") && procLink(o) && !o.Is("readlink", "readlinkat")
+	}, need(userns.Initial(), capability.CAP_CHECKPOINT_RESTORE, capability.CAP_SYS_ADMIN)...),
+)
+
+// procOpens is fs/proc/base.c:proc_mem_open and its callers.
+var procOpens = check.Gates(
+	check.When(ofProcess("environ", "auxv", "maps", "smaps", "smaps_rollup", "numa_maps", "pagemap"), access(readMemory, syscall.EACCES)...),
+	check.When(ofProcess("mem"), access(attachMem, syscall.EACCES)...),
+)
+
+// procReads is what is asked only when the file is read: fs/proc/base.c:lock_trace,
+// proc_pid_stack, do_io_accounting.
+var procReads = check.When(func(o *check.Operation) bool { return !writes(o) }, check.Gates(
+	check.When(ofProcess("stack"), needWith(syscall.EACCES, userns.Initial(), capability.CAP_SYS_ADMIN)...),
+	check.When(ofProcess("syscall", "stack", "personality"), access(attachFiles, syscall.EPERM)...),
+	check.When(ofProcess("io"), access(readFiles, syscall.EACCES)...),
+)...)
+
+// procLists is the directories that list their entries to few (fs/proc/base.c:proc_map_files_readdir).
+var procLists = check.When(ofProcess("map_files"), access(readFiles, syscall.EACCES)...)
+
+// procWrites is what writing the files of a process takes.
+var procWrites = check.When(writes, check.Gates(
+	oomScore.If(ofProcess("oom_score_adj", "oom_adj")),
+	loginuid.If(ofProcess("loginuid")),
+	check.When(ofProcess("timerslack_ns"), timerSlack, niceSubset(procPid)),
+	check.When(ofProcess("timens_offsets"), timensOwner, timensFrozen),
+	ownAttributes.If(func(o *check.Operation) bool {
+		_, file, ok := procFile(o)
+		return ok && strings.HasPrefix(file, "attr/")
+	}),
+	check.When(ofProcess("attr/current", "attr/exec"), lsm.Hooks(lsm.Other, "setprocattr")...),
+)...)
+
+var oomDoc = check.Doc{
+	ID: "proc.oom-score", Title: "oom score not below its minimum, or",
+	Text:   "The score may be lowered to the least value that CAP_SYS_RESOURCE set before; below, it takes CAP_SYS_RESOURCE in the initial user namespace.",
+	Kernel: "fs/proc/base.c:__set_oom_adj",
+	Man:    "proc_pid_oom_score_adj(5)",
+	Cause:  check.MissingCapability,
+	Errnos: []syscall.Errno{syscall.EACCES},
+}
+
+// oomNow is the score of a process, the key ("0" is the task's).
+var oomNow = check.Probe[task.Number]{Name: "oom_score_adj", Source: "/proc/PID/oom_score_adj", Live: func(k *check.Kernel, key string) (task.Number, error) {
+	path := k.ProcPID("oom_score_adj")
+	if key != "0" {
+		path = "/proc/" + key + "/oom_score_adj"
+	}
+	b, err := k.ReadFile(path)
+	if err != nil {
+		return task.Number{}, err
+	}
+	n, err := strconv.ParseInt(string(trimNL(b)), 10, 16)
+	return task.Number{N: n}, err
+}}
+
+var oomScore = check.Gate{Doc: &oomDoc, Role: check.Process, Param: "CAP_SYS_RESOURCE", Run: func(p *check.Pass) check.Verdict {
+	pid, _ := procPid(p.Op)
+	now, ok := oomNow.Read(p, strconv.Itoa(pid))
+	if !ok {
+		return p.Unknown()
+	}
+	because := fmt.Sprintf("the score, now %d, would fall below the least that it ever was given with privilege", now.N)
+	want, err := strconv.ParseInt(strings.TrimSpace(p.Op.Str("value")), 10, 16)
+	known := err == nil
+	if known && want >= now.N {
+		return p.AllowFor("it is not lowered")
+	}
+	v := capability.Verdict(p, userns.Initial(), because, capability.CAP_SYS_RESOURCE)
+	if v.Decision == check.Denies && p.Seen == 0 {
+		return p.UnknownFor("the least score that is allowed without CAP_SYS_RESOURCE cannot be read")
+	}
+	return v
+}}
+
+var loginuidDoc = check.Doc{
+	ID: "proc.loginuid", Title: "own login uid, not set before, or",
+	Text:   "A thread sets its own login uid only; once it is set, changing it takes CAP_AUDIT_CONTROL in the initial user namespace, and is refused to all where audit made it immutable.",
+	Kernel: "fs/proc/base.c:proc_loginuid_write; kernel/auditsc.c:audit_set_loginuid_perm",
+	Man:    "pam_loginuid(8)",
+	Cause:  check.MissingCapability,
+	Errnos: []syscall.Errno{syscall.EPERM},
+}
+
+// loginuidNow is the task's login uid.
+var loginuidNow = check.Probe[task.Number]{Name: "loginuid", Source: "/proc/thread-self/loginuid", Live: func(k *check.Kernel, _ string) (task.Number, error) {
+	b, err := k.ReadFile(k.Proc("loginuid"))
+	if err != nil {
+		return task.Number{}, err
+	}
+	n, err := strconv.ParseInt(string(trimNL(b)), 10, 64)
+	return task.Number{N: n}, err
+}}
+
+var loginuid = check.Gate{Doc: &loginuidDoc, Role: check.Process, Param: "CAP_AUDIT_CONTROL", Run: func(p *check.Pass) check.Verdict {
+	pid, _ := procPid(p.Op)
+	if me := p.World.Task(); pid != 0 && pid != me.TID {
+		return p.Deny(fmt.Sprintf("it is that of process %d, and a thread sets only its own", pid), check.Change{Kind: check.ChangeCode, Text: "write /proc/thread-self/loginuid in that thread"}).As(check.State)
+	}
+	if me := p.World.Task(); pid == 0 && strings.HasPrefix(p.Op.Str("path"), "/proc/self/") && me.TID != me.PID {
+		return p.Deny("/proc/self is the main thread's, and a thread sets only its own", check.Change{Kind: check.ChangeCode, Text: "write /proc/thread-self/loginuid"}).As(check.State)
+	}
+	now, ok := loginuidNow.Read(p, "")
+	switch {
+	case !ok:
+		return p.Unknown()
+	case now.N == int64(^uint32(0)):
+		return p.AllowFor("it is not set yet")
+	}
+	return capability.Verdict(p, userns.Initial(), fmt.Sprintf("the login uid is %d already", now.N), capability.CAP_AUDIT_CONTROL)
+}}
+
+var slackDoc = check.Doc{
+	ID: "proc.timerslack", Title: "own timer slack, or",
+	Text:   "Another thread's timer slack takes CAP_SYS_NICE in its user namespace.",
+	Kernel: "fs/proc/base.c:timerslack_ns_write",
+	Man:    "proc_pid_timerslack_ns(5)",
+	Cause:  check.MissingCapability,
+	Errnos: []syscall.Errno{syscall.EPERM},
+}
+
+var timerSlack = onOther(&slackDoc, "CAP_SYS_NICE", procPid, func(p *check.Pass, pid int, st task.StatusFile) check.Verdict {
+	return capability.Verdict(p, userns.OfProcessID(int64(pid)), fmt.Sprintf("process %d (%s) is another one", pid, check.Printable(st.Name)), capability.CAP_SYS_NICE)
+})
+
+var timensDoc = check.Doc{
+	ID: "proc.timens", Title: "CAP_SYS_TIME over the time namespace, which is new",
+	Text: "The offsets of a time namespace take CAP_SYS_TIME in the user namespace that owns it, and can be set only before a process is in it " +
+		"(EACCES afterwards; the initial one is never new).",
+	Kernel: "kernel/time/namespace.c:proc_timens_set_offset",
+	Man:    "time_namespaces(7)",
+	Cause:  check.MissingCapability,
+	Errnos: []syscall.Errno{syscall.EPERM, syscall.EACCES},
+}
+
+var timensOwner = check.Gate{Doc: &timensDoc, Param: "CAP_SYS_TIME", Run: func(p *check.Pass) check.Verdict {
+	if pid, _ := procPid(p.Op); pid != 0 {
+		return p.UnknownFor("the time namespace of another process is not looked into")
+	}
+	return capability.Verdict(p, userns.OwnerOf("time_for_children"), "", capability.CAP_SYS_TIME)
+}}.Answers(syscall.EPERM)
+
+var timensFrozen = check.Gate{Doc: &timensDoc, Param: "(new)", Run: func(p *check.Pass) check.Verdict {
+	if pid, _ := procPid(p.Op); pid != 0 {
+		return p.UnknownFor("the time namespace of another process is not looked into")
+	}
+	own, ok := userns.NS.Read(p, "time")
+	if !ok {
+		return p.Unknown()
+	}
+	next, ok := userns.NS.Read(p, "time_for_children")
+	switch {
+	case !ok:
+		return p.Unknown()
+	case own.Inode == next.Inode:
+		return p.Deny("processes are in the time namespace already", check.Change{Kind: check.ChangeCode, Text: "unshare(CLONE_NEWTIME), and set the offsets before the first child"}).As(check.State)
+	case p.Seen != 0:
+		return p.Infer("a child is in the time namespace already", check.Change{Kind: check.ChangeCode, Text: "set the offsets before the first child"}).As(check.State)
+	}
+	return p.Allow()
+}}.Answers(syscall.EACCES)
+
+var attributesDoc = check.Doc{
+	ID: "proc.attributes", Title: "own attributes",
+	Text:   "A thread writes its own attributes of security modules only, through a file that it opened itself (EPERM for the file of another process, EACCES for another thread).",
+	Kernel: "fs/proc/base.c:proc_pid_attr_write",
+	Man:    "proc_pid_attr(5)",
+	Cause:  check.State,
+	Errnos: []syscall.Errno{syscall.EPERM, syscall.EACCES},
+}
+
+var ownAttributes = check.Gate{Doc: &attributesDoc, Role: check.Process, Run: func(p *check.Pass) check.Verdict {
+	pid, _ := procPid(p.Op)
+	me := p.World.Task()
+	change := check.Change{Kind: check.ChangeCode, Text: "write /proc/thread-self/attr/… in the thread itself"}
+	switch {
+	case pid == me.TID || pid == 0 && (me.TID == me.PID || !strings.HasPrefix(p.Op.Str("path"), "/proc/self/")):
+		return p.AllowFor("its own")
+	case pid == 0 || pid == me.PID:
+		return p.Deny("these are the attributes of the main thread", change).With(syscall.EACCES)
+	}
+	st, err := task.Status.ReadErr(p, strconv.Itoa(pid))
+	switch {
+	case check.IsMissing(err):
+		return p.AllowFor("no such process")
+	case err != nil:
+		return p.Unknown()
+	case st.TGID == me.PID:
+		return p.Deny("these are the attributes of another thread", change).With(syscall.EACCES)
+	}
+	return p.Deny(fmt.Sprintf("these are the attributes of process %d, and a process writes only its own", pid), change)
+}}
