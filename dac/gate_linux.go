@@ -139,6 +139,9 @@ func permission(p *check.Pass, name string, f inode.File, mask uint32, caps []ch
 		}
 	}
 	granted, class := aclPermission(s, f, acl, mask)
+	if s.UID == f.UID && granted != (mask&^(f.Mode&7) == 0) && looksLikeOthers(p, s.UID) {
+		return p.UnknownFor("the ids have no mapping in this user namespace, where all such ids look alike")
+	}
 	if granted {
 		return p.Allow()
 	}
@@ -294,4 +297,15 @@ func ownDescriptors(p *check.Pass, dir string) bool {
 	}
 	of, _, _ := strings.Cut(rest, "/")
 	return of == "self" || of == "thread-self" || of == me
+}
+
+// looksLikeOthers says whether a uid, as it is shown, may stand for several: in a
+// user namespace, those without mapping all show as the overflow id.
+func looksLikeOthers(p *check.Pass, uid uint32) bool {
+	ns, ok := userns.NS.Read(p, "user")
+	if !ok || ns.Inode == userns.InitInode {
+		return false
+	}
+	m, ok := userns.Map.Read(p, "uid")
+	return !ok || !m.Has(uid)
 }

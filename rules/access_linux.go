@@ -202,9 +202,40 @@ func (m ptraceMode) onTarget(doc *check.Doc, param string, judge func(p *check.P
 		if m.memory && (st.KernelThread || st.Ended()) {
 			return p.AllowFor("it has no memory of its own: the kernel answers ESRCH")
 		}
+		if m.memory && !m.attach && doc != &niceOtherDoc && byPerfmon(p, pid) {
+			return p.AllowFor("CAP_PERFMON reads it too (Linux 6.15)")
+		}
 		return judge(p, pid, st)
 	})
 }
+
+// byPerfmon is kernel/fork.c:may_access_mm of Linux 6.15: who may measure the machine
+// may look at memory maps. The kernel itself is asked whether it knows that.
+func byPerfmon(p *check.Pass, pid int) bool {
+	caps, ok := task.Caps.Read(p, "")
+	if !ok || !caps.Effective.Has(capability.CAP_PERFMON) && !caps.Effective.Has(capability.CAP_SYS_ADMIN) {
+		return false
+	}
+	ns, ok := userns.NS.Read(p, "user")
+	if !ok || ns.Inode != userns.InitInode {
+		return false
+	}
+	r, ok := mayMap.Read(p, strconv.Itoa(pid))
+	return ok && r.Set
+}
+
+// mayMap says whether the maps of a process, the key, can be opened; their mode lets everybody.
+var mayMap = check.Probe[task.Flag]{Name: "may_map", Source: "open /proc/PID/maps", Live: func(k *check.Kernel, key string) (task.Flag, error) {
+	if !k.Self() {
+		return task.Flag{}, fmt.Errorf("only a thread itself can try")
+	}
+	fd, err := unix.Open("/proc/"+key+"/maps", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return task.Flag{}, nil
+	}
+	unix.Close(fd)
+	return task.Flag{Set: true}, nil
+}}
 
 func ptraceCreds(m ptraceMode) check.Gate {
 	return m.onTarget(&ptraceDoc, "CAP_SYS_PTRACE", func(p *check.Pass, pid int, st task.StatusFile) check.Verdict {
@@ -349,7 +380,7 @@ func ptraceSubset(m ptraceMode) check.Gate {
 			because = fmt.Sprintf("process %d (%s) is in another user namespace", pid, check.Printable(st.Name))
 		}
 		v := processCap(p, userns.OfProcessID(int64(pid)), because, st.Creds.RUID, capability.CAP_SYS_PTRACE)
-		if v.Decision != check.Allows && rel.Place == "" {
+		if v.Decision != check.Allows && (rel.Place == "" || rel.Place == userns.Beside && more == 0) {
 			return p.UnknownFor("in which user namespace process " + strconv.Itoa(pid) + " is cannot be seen")
 		}
 		return v

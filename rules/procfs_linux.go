@@ -99,17 +99,17 @@ var procOpens = check.Gates(
 
 // procReads is what is asked only when the file is read: fs/proc/base.c:lock_trace,
 // proc_pid_stack, do_io_accounting.
-var procReads = check.When(func(o *check.Operation) bool { return !writes(o) }, check.Gates(
+var procReads = check.Gates(
 	check.When(ofProcess("stack"), needWith(syscall.EACCES, userns.Initial(), capability.CAP_SYS_ADMIN)...),
 	check.When(ofProcess("syscall", "stack", "personality"), access(attachFiles, syscall.EPERM)...),
 	check.When(ofProcess("io"), access(readFiles, syscall.EACCES)...),
-)...)
+)
 
 // procLists is the directories that list their entries to few (fs/proc/base.c:proc_map_files_readdir).
 var procLists = check.When(ofProcess("map_files"), access(readFiles, syscall.EACCES)...)
 
 // procWrites is what writing the files of a process takes.
-var procWrites = check.When(writes, check.Gates(
+var procWrites = check.Gates(
 	oomScore.If(ofProcess("oom_score_adj", "oom_adj")),
 	loginuid.If(ofProcess("loginuid")),
 	check.When(ofProcess("timerslack_ns"), timerSlack, niceSubset(procPid)),
@@ -119,7 +119,7 @@ var procWrites = check.When(writes, check.Gates(
 		return ok && strings.HasPrefix(file, "attr/")
 	}),
 	check.When(ofProcess("attr/current", "attr/exec"), lsm.Hooks(lsm.Other, "setprocattr")...),
-)...)
+)
 
 var oomDoc = check.Doc{
 	ID: "proc.oom-score", Title: "oom score not below its minimum, or",

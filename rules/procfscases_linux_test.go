@@ -23,7 +23,7 @@ func readlink(p string) error { _, err := os.Readlink(p); return err }
 // content opens and reads.
 func content(p string) error { _, err := os.ReadFile(p); return err }
 
-func put(text string) func(p string) error {
+func putText(text string) func(p string) error {
 	return func(p string) error {
 		f, err := os.OpenFile(p, os.O_WRONLY, 0)
 		if err != nil {
@@ -73,8 +73,8 @@ func procfsCases() []live {
 		ofVictim("k.proc-file.EPERM.1", "personality", stranger, content, unix.EPERM, access, trace).as(any).free(reads),
 		ofVictim("k.proc-file.EACCES.2", "fd", stranger, list, unix.EACCES, mode, search).opening(unix.O_RDONLY | unix.O_DIRECTORY),
 		ofVictim("k.proc-file.EACCES.2", "ns", stranger, list, unix.EACCES, mode, search).opening(unix.O_RDONLY | unix.O_DIRECTORY).named("ns, by mode").free(reads),
-		ofVictim("k.proc-write.EPERM.9", "timerslack_ns", stranger, put("1"), unix.EPERM, eperm.MissingCapability, capability.CAP_SYS_NICE),
-		ofVictim("k.proc-attr.EPERM.1", "attr/current", likeUs, put("x"), unix.EPERM, eperm.State, capability.None).free(nil),
+		ofVictim("k.proc-write.EPERM.9", "timerslack_ns", stranger, putText("1"), unix.EPERM, eperm.MissingCapability, capability.CAP_SYS_NICE),
+		ofVictim("k.proc-attr.EPERM.1", "attr/current", likeUs, putText("x"), unix.EPERM, eperm.State, capability.None).free(nil),
 		{name: "own oom_score_adj", ids: "k.proc-self.EACCES.1", subject: undumpableSelf, try: func(string) error { return appendTo("/proc/self/oom_score_adj") }, op: always(op.Open("/proc/self/oom_score_adj", os.O_WRONLY)),
 			errno: unix.EACCES, cause: mode, cap: capability.CAP_DAC_OVERRIDE, freed: free},
 		{name: "own descriptors, not dumpable", subject: undumpableSelf, try: func(string) error {
@@ -83,17 +83,17 @@ func procfsCases() []live {
 			}
 			return content("/proc/self/environ")
 		}, op: always(op.Open("/proc/self/environ", os.O_RDONLY)), errno: unix.EACCES, cause: mode, cap: search},
-		{name: "oom_score_adj", ids: "k.proc-write.EACCES.1", subject: nobody, try: func(string) error { return put("-500")("/proc/self/oom_score_adj") }, errno: unix.EACCES, cause: eperm.MissingCapability, cap: capability.CAP_SYS_RESOURCE},
+		{name: "oom_score_adj", ids: "k.proc-write.EACCES.1", subject: nobody, try: func(string) error { return putText("-500")("/proc/self/oom_score_adj") }, errno: unix.EACCES, cause: eperm.MissingCapability, cap: capability.CAP_SYS_RESOURCE},
 		{name: "login uid", ids: "k.proc-write.EPERM.8", subject: nobody, try: func(string) error {
-			if err := put("65534")("/proc/thread-self/loginuid"); err != nil {
+			if err := putText("65534")("/proc/thread-self/loginuid"); err != nil {
 				return err
 			}
-			return put("0")("/proc/thread-self/loginuid")
+			return putText("0")("/proc/thread-self/loginuid")
 		}, errno: unix.EPERM, cause: eperm.MissingCapability, cap: capability.CAP_AUDIT_CONTROL},
 		{name: "map_files", ids: "k.misc.EPERM.14", subject: nobody, try: func(string) error { return read(mapped()) }, op: func(string) eperm.Operation { return op.Open(mapped(), os.O_RDONLY) },
 			errno: unix.EPERM, cause: eperm.MissingCapability, cap: capability.CAP_CHECKPOINT_RESTORE, freed: holding(unix.CAP_CHECKPOINT_RESTORE)},
-		{name: "time namespace that has processes", ids: "k.proc-write.EACCES.2", try: func(string) error { return put("monotonic 1 0")("/proc/self/timens_offsets") }, errno: unix.EACCES, cause: eperm.State, cap: capability.None},
-		{name: "time namespace of others", ids: "k.proc-write.EPERM.7", subject: without(unix.CAP_SYS_TIME), try: func(string) error { return put("monotonic 1 0")("/proc/self/timens_offsets") }, errno: unix.EPERM, cause: eperm.MissingCapability, cap: capability.CAP_SYS_TIME,
+		{name: "time namespace that has processes", ids: "k.proc-write.EACCES.2", try: func(string) error { return putText("monotonic 1 0")("/proc/self/timens_offsets") }, errno: unix.EACCES, cause: eperm.State, cap: capability.None},
+		{name: "time namespace of others", ids: "k.proc-write.EPERM.7", subject: without(unix.CAP_SYS_TIME), try: func(string) error { return putText("monotonic 1 0")("/proc/self/timens_offsets") }, errno: unix.EPERM, cause: eperm.MissingCapability, cap: capability.CAP_SYS_TIME,
 			freed: free, then: unix.EACCES},
 	}
 	return cases

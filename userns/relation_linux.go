@@ -12,7 +12,7 @@ import (
 
 // A Relation is where the user namespace of another process lies, seen from the task's.
 type Relation struct {
-	// Place is Same, Below or Outside; "" where the kernel does not show it.
+	// Place is Same, Below, Beside or Outside; "" where the kernel does not show it.
 	Place string
 	// Owner is the uid, as the task's namespace shows it, of who made the
 	// namespace of that line whose parent is the task's: over it and all below,
@@ -25,6 +25,7 @@ type Relation struct {
 const (
 	Same    = "same"
 	Below   = "below"   // a descendant of the task's
+	Beside  = "beside"  // the same or an unrelated one that looks alike, but none below
 	Outside = "outside" // neither: the task's capabilities count for nothing there
 )
 
@@ -106,7 +107,7 @@ func byMaps(k *check.Kernel, dir string, initial bool) (Relation, error) {
 	if !k.Self() {
 		return Relation{}, nil
 	}
-	same, full := true, true
+	same, full, within := true, true, true
 	for _, kind := range []string{"uid_map", "gid_map", "projid_map"} {
 		theirs, err := k.ReadFile(dir + kind)
 		if err != nil {
@@ -128,8 +129,18 @@ func byMaps(k *check.Kernel, dir string, initial bool) (Relation, error) {
 				return Relation{Place: Outside}, nil
 			}
 		}
-		if mine, err := ParseMap(string(own)); err == nil && !initial && kind != "projid_map" && m.total() > mine.total() {
+		if initial || kind == "projid_map" {
+			continue
+		}
+		mine, err := ParseMap(string(own))
+		switch {
+		case err != nil:
+			return Relation{}, err
+		case m.total() > mine.total():
 			return Relation{Place: Outside}, nil // nothing below can have more ids
+		}
+		for _, r := range m.Ranges { // what is below maps to ids of this one
+			within = within && mine.Has(r.Outside)
 		}
 	}
 	switch {
@@ -137,8 +148,8 @@ func byMaps(k *check.Kernel, dir string, initial bool) (Relation, error) {
 		return Relation{Place: Same}, nil
 	case initial:
 		return Relation{Place: Below}, nil
-	case same && !full:
-		return Relation{Place: Same}, nil
+	case same && !full && !within:
+		return Relation{Place: Beside}, nil
 	}
 	return Relation{}, nil
 }

@@ -325,7 +325,7 @@ func Place(p *check.Pass, w Where) check.Decision {
 	}
 	r, ok := OfPID.Read(p, w.process(p))
 	switch {
-	case !ok || r.Place == "":
+	case !ok || r.Place == "" || r.Place == Beside:
 		return check.Unknown
 	case r.Place == Outside:
 		return check.Denies
