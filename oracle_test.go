@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -69,6 +70,44 @@ var deeds = []deed{
 	{"setxattr user", func(s scene) eperm.Operation { return op.Setxattr(s.file, "user.x") }, func(s scene) error { return unix.Setxattr(s.file, "user.x", []byte("1"), 0) }},
 	{"setxattr trusted", func(s scene) eperm.Operation { return op.Setxattr(s.file, "trusted.x") }, func(s scene) error { return unix.Setxattr(s.file, "trusted.x", []byte("1"), 0) }},
 	{"setxattr user dir", func(s scene) eperm.Operation { return op.Setxattr(s.dir, "user.x") }, func(s scene) error { return unix.Setxattr(s.dir, "user.x", []byte("1"), 0) }},
+	{"open path", func(s scene) eperm.Operation { return op.Open(s.file, unix.O_PATH|unix.O_RDWR) }, func(s scene) error { return open(s.file, unix.O_PATH|unix.O_RDWR) }},
+	{"open tmpfile", func(s scene) eperm.Operation { return op.Open(s.dir, unix.O_TMPFILE|unix.O_RDWR) }, func(s scene) error { return open(s.dir, unix.O_TMPFILE|unix.O_RDWR) }},
+	{"open trunc of the other", func(s scene) eperm.Operation { return op.Open(s.file2, os.O_WRONLY|os.O_TRUNC|os.O_APPEND) }, func(s scene) error { return open(s.file2, os.O_WRONLY|os.O_TRUNC|os.O_APPEND) }},
+	{"link foreign", func(s scene) eperm.Operation { return op.Link(s.file2, s.dir+"/hard") }, func(s scene) error { return unix.Link(s.file2, s.dir+"/hard") }},
+	{"fchmodat2", func(s scene) eperm.Operation {
+		return op.Call("fchmodat2").With(check.S("path", s.file), check.I("mode", 0o600))
+	}, func(s scene) error {
+		p, err := unix.BytePtrFromString(s.file)
+		if err != nil {
+			return err
+		}
+		_, _, e := unix.Syscall6(452, ^uintptr(99), uintptr(unsafe.Pointer(p)), 0o600, 0, 0, 0)
+		if e != 0 {
+			return e
+		}
+		return nil
+	}},
+	{"setxattr security", func(s scene) eperm.Operation { return op.Setxattr(s.file, "security.x") }, func(s scene) error { return unix.Setxattr(s.file, "security.x", []byte("1"), 0) }},
+	{"getxattr user", func(s scene) eperm.Operation { return op.Getxattr(s.file, "user.y") }, func(s scene) error { _, err := unix.Getxattr(s.file, "user.y", nil); return err }},
+	{"removexattr user", func(s scene) eperm.Operation { return op.Removexattr(s.file, "user.y") }, func(s scene) error { return unix.Removexattr(s.file, "user.y") }},
+	{"access w", func(s scene) eperm.Operation {
+		return op.Call("faccessat2").With(check.S("path", s.file), check.I("mode", 2), check.I("flags", unix.AT_EACCESS))
+	}, func(s scene) error {
+		return unix.Faccessat2(unix.AT_FDCWD, s.file, unix.W_OK, unix.AT_EACCESS)
+	}},
+	{"access x", func(s scene) eperm.Operation {
+		return op.Call("faccessat2").With(check.S("path", s.file), check.I("mode", 1), check.I("flags", unix.AT_EACCESS))
+	}, func(s scene) error {
+		return unix.Faccessat2(unix.AT_FDCWD, s.file, unix.X_OK, unix.AT_EACCESS)
+	}},
+	{"chattr", func(s scene) eperm.Operation { return op.Chattr(s.file, 0x40) }, func(s scene) error {
+		fd, err := unix.Open(s.file, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		return unix.IoctlSetPointerInt(fd, unix.FS_IOC_SETFLAGS, 0x40)
+	}},
 	{"chdir", func(s scene) eperm.Operation { return op.Chdir(s.dir) }, func(s scene) error {
 		if err := unix.Chdir(s.dir); err != nil {
 			return err
@@ -108,9 +147,19 @@ func oracleSubjects() map[string]kerneltest.Subject {
 		"user with override":    {UID: 1000, GID: 1000, Caps: kerneltest.Only(unix.CAP_DAC_OVERRIDE)},
 		"user with fowner":      {UID: 1000, GID: 1000, Groups: groups, Caps: kerneltest.Only(unix.CAP_FOWNER)},
 		"user with chown":       {UID: 1000, GID: 1000, Caps: kerneltest.Only(unix.CAP_CHOWN, unix.CAP_DAC_OVERRIDE)},
+		"root, read-only mount": {},
+		"user, read-only mount": {UID: 1000, GID: 1000, Groups: groups},
+		"user, noexec mount":    {UID: 1000, GID: 1000, Groups: groups},
 		"root of a namespace":   {Cloneflags: unix.CLONE_NEWUSER, UIDMap: idmap(1000), GIDMap: idmap(2000)},
 		"filtered":              {UID: 1000, GID: 1000, NoNewPrivs: true, Filter: kerneltest.Refuse(unix.EPERM, unix.SYS_ACCT)},
 	}
+}
+
+// oracleMounts are the subjects that see the scenes through a mount with these flags.
+var oracleMounts = map[string]uintptr{
+	"root, read-only mount": unix.MS_RDONLY,
+	"user, read-only mount": unix.MS_RDONLY,
+	"user, noexec mount":    unix.MS_NOEXEC | unix.MS_NODEV | unix.MS_NOSUID,
 }
 
 func idmap(id int) []syscall.SysProcIDMap {
@@ -145,7 +194,16 @@ func TestOracleFiles(t *testing.T) {
 			if os.Getpid() != 0 {
 				t.Cleanup(func() { removeScenes(base) })
 			}
-			wrong := kerneltest.Value(t, subjects[name], func(c *kerneltest.C) []string {
+			subject := subjects[name]
+			if flags := oracleMounts[name]; flags != 0 {
+				subject.Cloneflags |= unix.CLONE_NEWNS
+				subject.Prepare = func(c *kerneltest.C) {
+					require.NoError(c, unix.Mount("none", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
+					require.NoError(c, unix.Mount(base, base, "", unix.MS_BIND, ""))
+					require.NoError(c, unix.Mount("", base, "", unix.MS_REMOUNT|unix.MS_BIND|flags, ""))
+				}
+			}
+			wrong := kerneltest.Value(t, subject, func(c *kerneltest.C) []string {
 				return compareWithKernel(base, rand.New(rand.NewPCG(seed, 2)), n)
 			})
 			for _, w := range wrong {

@@ -94,6 +94,7 @@ func TestClauses(t *testing.T) {
 		{"xattr", xattrCases()},
 		{"descriptors", descriptorCases()},
 		{"mount flags", mountFlagCases()},
+		{"administration", administrationCases()},
 		{"requests", requestCases()},
 		{"fcntl", fcntlCases()},
 		{"ipc", ipcCases()},
