@@ -18,6 +18,14 @@ var (
 var boots = []boot{
 	apparmor("files", "^(TestFiles|TestModeAndCapability|TestNotBlamed|TestOwnerRules)$"),
 	apparmor("processes", "^TestProcesses$"),
+	{ // the seccomp tests that ask the kernel; those that only compute are the same everywhere, and slow here
+		name: "seccomp", kernels: []string{"6.1", "6.12"}, lsm: "landlock,lockdown,yama", ext4: true, must: "root,ext4",
+		run: []test{{pkg: "seccomp", run: "^(TestFiltersOf|TestFiltersOfRefusals|TestAsk|TestStatusOf)$"}},
+	},
+	{ // the groups of clauses that need no programs and devices, and are done within the time
+		name: "clauses", kernels: []string{"6.1", "6.12"}, lsm: "landlock,lockdown,yama", ext4: true, must: "root,ext4",
+		run: []test{{pkg: "rules", run: "^TestClauses$/^(userns|ipc)$"}},
+	},
 	{
 		name: "facts", kernels: []string{"5.10", "6.1", "6.12", "7"}, lsm: "landlock,lockdown,yama", ext4: true, must: "root,ext4",
 		run: []test{{pkg: "task"}, {pkg: "userns"}, {pkg: "capability"}, {pkg: "attr"}, {pkg: "mount"}, {pkg: "task", uid: 1000}, {pkg: "mount", uid: 1000}},
