@@ -66,7 +66,7 @@ func unmarkLater(bit int) func(*testing.T, string) {
 }
 
 func mmap(fd, prot, how int) error {
-	_, _, e := unix.Syscall6(unix.SYS_MMAP, 0, 4096, uintptr(prot), uintptr(how), uintptr(fd), 0)
+	_, _, e := unix.Syscall6(number("mmap"), 0, 4096, uintptr(prot), uintptr(how), uintptr(fd), 0)
 	return sys("mmap", errno(e))
 }
 
@@ -97,7 +97,7 @@ func cachestat(fd int) error {
 // mseal seals a page of its own, and goes on with it.
 func sealedPage(then func(addr uintptr) error) func(string) error {
 	return func(string) error {
-		addr, _, e := unix.Syscall6(unix.SYS_MMAP, 0, 4096, unix.PROT_READ, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS, ^uintptr(0), 0)
+		addr, _, e := unix.Syscall6(number("mmap"), 0, 4096, unix.PROT_READ, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS, ^uintptr(0), 0)
 		if e != 0 {
 			return e
 		}
@@ -129,7 +129,7 @@ func descriptorCases() []live {
 			op: onKept(func(p string) eperm.Operation { return op.Ftruncate(p, 0) }), errno: unix.EPERM, cause: eperm.Sealed, cap: none},
 		{name: "ftruncate, sealed against growing", try: sealedMemfd(unix.F_SEAL_GROW, func(fd int) error { return sys("ftruncate", unix.Ftruncate(fd, 8192)) }),
 			op: onKept(func(p string) eperm.Operation { return op.Ftruncate(p, 8192) }), errno: unix.EPERM, cause: eperm.Sealed, cap: none},
-		{name: "O_TRUNC, sealed", ids: "open.EPERM.2", try: sealedMemfd(unix.F_SEAL_SHRINK, func(int) error { return rawPath(unix.SYS_OPEN, keptPath(0), unix.O_RDWR|unix.O_TRUNC) }),
+		{name: "O_TRUNC, sealed", ids: "open.EPERM.2", try: sealedMemfd(unix.F_SEAL_SHRINK, func(int) error { return rawOpen(keptPath(0), unix.O_RDWR|unix.O_TRUNC) }),
 			op: onKept(func(p string) eperm.Operation { return op.Open(p, unix.O_RDWR|unix.O_TRUNC) }), errno: unix.EPERM, cause: eperm.Sealed, cap: none},
 		{name: "mmap, sealed", ids: "mmap.EPERM.2", try: sealedMemfd(unix.F_SEAL_WRITE, func(fd int) error { return mmap(fd, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED) }),
 			op: onKept(func(p string) eperm.Operation {

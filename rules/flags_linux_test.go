@@ -42,7 +42,7 @@ func mountFlagCases() []live {
 		}, op: always(op.Mmap(file, unix.PROT_READ|unix.PROT_EXEC, unix.MAP_PRIVATE)), errno: unix.EPERM, cause: eperm.MountOption, cap: none, freed: remounted("tmpfs", 0)},
 		{name: "mprotect on noexec", ids: "k.exec.EACCES.6", subject: noexecFile(), try: func(string) error {
 			return openedThen(unix.O_RDONLY, func(fd int) error {
-				addr, _, e := unix.Syscall6(unix.SYS_MMAP, 0, 4096, unix.PROT_READ, unix.MAP_PRIVATE, uintptr(fd), 0)
+				addr, _, e := unix.Syscall6(number("mmap"), 0, 4096, unix.PROT_READ, unix.MAP_PRIVATE, uintptr(fd), 0)
 				if e != 0 {
 					return e
 				}

@@ -36,7 +36,7 @@ func incidents(t *testing.T) map[string]incident {
 		f := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
 		require.Len(t, f, 9, "%q", line)
 		require.NotContains(t, all, f[0])
-		require.Contains(t, []string{"built", "lab", "needs"}, f[7], f[0])
+		require.Contains(t, []string{"built", "clause", "lab", "needs"}, f[7], f[0])
 		if f[7] != "built" {
 			require.NotEmpty(t, f[8], "%s has to say why", f[0])
 		}
@@ -65,7 +65,13 @@ func TestIncidents(t *testing.T) {
 	}
 	var lost []string
 	built := 0
+	proved := clauses(t)
 	for id, in := range known {
+		if in.state == "clause" { // the world is that of a clause, which TestClauses builds
+			c, ok := proved[in.why]
+			require.True(t, ok && c.state == "tested" && c.errno == in.errno, "%s refers to the clause %q", id, in.why)
+			built, n.explained[id] = built+1, true
+		}
 		if in.state == "built" {
 			if built++; !n.explained[id] {
 				lost = append(lost, id)
@@ -397,7 +403,16 @@ func elsewhere(t *testing.T) int { return kerneltest.Process(t, kerneltest.Subje
 func processIncidents(t *testing.T) []live {
 	pid := elsewhere(t)
 	noTrace := contained()
+	file := func(name string) string { return fmt.Sprintf("/proc/%d/%s", pid, name) }
 	return []live{
+		{ids: "I287", name: "namespace of another user's process", subject: nobody, try: func(string) error { return read(file("ns/net")) }, op: always(op.Open(file("ns/net"), os.O_RDONLY)),
+			errno: unix.EACCES, cause: eperm.ProcessAccess, cap: capability.CAP_SYS_PTRACE, freed: holding(unix.CAP_SYS_PTRACE)},
+		{ids: "I327", name: "io counters of another user's process", subject: nobody, try: func(string) error { return read(file("io")) }, op: always(op.Open(file("io"), os.O_RDONLY)),
+			errno: unix.EACCES, cause: eperm.FileMode, cap: capability.CAP_DAC_READ_SEARCH},
+		{ids: "I330 I331", name: "executable of another user's process", subject: nobody, try: func(string) error { _, err := os.Readlink(file("exe")); return err },
+			errno: unix.EACCES, cause: eperm.ProcessAccess, cap: capability.CAP_SYS_PTRACE, freed: holding(unix.CAP_SYS_PTRACE)},
+		{ids: "I226", name: "lower oom_score_adj of a user", subject: nobody, try: func(string) error { return writeText("/proc/self/oom_score_adj", "-500") },
+			op: always(op.Write("/proc/self/oom_score_adj")), errno: unix.EACCES, cause: eperm.MissingCapability, cap: capability.CAP_SYS_RESOURCE},
 		{ids: "I240", name: "memory of another user's process, in a container", subject: noTrace, try: func(string) error {
 			var b [1]byte
 			_, err := unix.ProcessVMReadv(pid, []unix.Iovec{{Base: &b[0], Len: 1}}, []unix.RemoteIovec{{Base: 4096, Len: 1}}, 0)
@@ -409,4 +424,14 @@ func processIncidents(t *testing.T) []live {
 			try: func(string) error { return call("userfaultfd", unix.SYS_USERFAULTFD, unix.O_CLOEXEC) }, op: always(op.Userfaultfd()),
 			errno: unix.EPERM, cause: eperm.MissingCapability, cap: capability.CAP_SYS_PTRACE, flip: func(t *testing.T, _ string) { setting(t, "vm.unprivileged_userfaultfd", "1") }},
 	}
+}
+
+func writeText(p, text string) error {
+	f, err := os.OpenFile(p, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = f.WriteString(text)
+	return err
 }

@@ -85,7 +85,7 @@ func searchCases() []live {
 		{"unlink.EACCES.2", "unlink", func(p string) error { return unix.Unlink(p) }, op.Unlink, unix.EACCES},
 		{"utime.EACCES.1", "utimes", func(p string) error { return unix.Utimes(p, []unix.Timeval{{Sec: 1}, {Sec: 1}}) }, op.Chtimes, unix.EPERM},
 		{"utimensat.EACCES.2", "utimensat", func(p string) error { return unix.UtimesNanoAt(unix.AT_FDCWD, p, epochs, 0) }, op.Chtimes, unix.EPERM},
-		{"", "creat", func(p string) error { return rawPath(unix.SYS_OPEN, p, unix.O_WRONLY|unix.O_CREAT, 0o600) }, func(p string) eperm.Operation { return op.Open(p, unix.O_WRONLY|unix.O_CREAT) }, nil},
+		{"", "creat", func(p string) error { return rawOpen(p, unix.O_WRONLY|unix.O_CREAT, 0o600) }, func(p string) eperm.Operation { return op.Open(p, unix.O_WRONLY|unix.O_CREAT) }, nil},
 	}
 	var out []live
 	for _, c := range calls {
@@ -236,7 +236,7 @@ func objectCases() []live {
 			}
 			return err
 		}), op: func(d string) eperm.Operation { return op.Open(d+"/f", os.O_WRONLY|os.O_APPEND|os.O_TRUNC) }, errno: unix.EPERM, cause: eperm.AppendOnly, cap: capability.None, flip: unmark("f", appendBit)},
-		{name: "O_NOATIME", ids: "open.EPERM.1", setup: write("f", 0o644), subject: nobody, try: at("f", func(p string) error { return rawPath(unix.SYS_OPEN, p, unix.O_RDONLY|unix.O_NOATIME) }),
+		{name: "O_NOATIME", ids: "open.EPERM.1", setup: write("f", 0o644), subject: nobody, try: at("f", func(p string) error { return rawOpen(p, unix.O_RDONLY|unix.O_NOATIME) }),
 			op: func(d string) eperm.Operation { return op.Open(d+"/f", unix.O_NOATIME) }, errno: unix.EPERM, cause: eperm.MissingCapability, cap: capability.CAP_FOWNER, freed: holding(unix.CAP_FOWNER)},
 		{name: "chgrp to a foreign group", ids: "chown.EPERM.2", setup: func(t *testing.T, d string) {
 			write("f", 0o644)(t, d)

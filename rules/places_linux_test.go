@@ -59,7 +59,7 @@ func placeCases() []live {
 	rootPipe := func(c *kerneltest.C) { require.NoError(c, unix.Pipe(kept[:])) }
 	return []live{
 		{name: "pipe of another user by /proc/self/fd", ids: "k.open.EACCES.5", subject: keeping(nobody, rootPipe),
-			try: func(string) error { return rawPath(unix.SYS_OPEN, keptPath(1), unix.O_WRONLY) },
+			try: func(string) error { return rawOpen(keptPath(1), unix.O_WRONLY) },
 			op:  func(string) eperm.Operation { return op.Open(keptPath(1), unix.O_WRONLY) }, errno: unix.EACCES, cause: mode, cap: override, says: "descriptor",
 			freed: func(kerneltest.Subject) kerneltest.Subject { return keeping(kerneltest.Subject{}, rootPipe) }},
 		{name: "tun device", ids: "k.dev-ioctl.EACCES.4", setup: node("tun", 0o600, unix.S_IFCHR, 10, 200), subject: nobody, try: at("tun", openRW), op: opensRW("tun"),

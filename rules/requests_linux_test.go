@@ -185,7 +185,7 @@ func ipcCases() []live {
 		one("shmget.EACCES.1", "shmget", memory, unix.SYS_SHMGET, unix.EACCES, mode, access, func(uintptr) []uintptr { return []uintptr{key + 2, 4096, 0o600} }),
 		one("msgop.EACCES.1", "msgsnd", queue, unix.SYS_MSGSND, unix.EACCES, mode, access, func(id uintptr) []uintptr { space[0] = 1; return []uintptr{id, buf, 1, 0o4000} }).butThen(nil),
 		one("msgop.EACCES.2", "msgrcv", queue, unix.SYS_MSGRCV, unix.EACCES, mode, access, func(id uintptr) []uintptr { return []uintptr{id, buf, 64, 0, 0o4000} }).butThen(unix.ENOMSG),
-		one("semop.EACCES.1", "semop", sems, unix.SYS_SEMOP, unix.EACCES, mode, access, func(id uintptr) []uintptr { space[2] = 1; return []uintptr{id, buf, 1} }),
+		one("semop.EACCES.1", "semop", sems, number("semop"), unix.EACCES, mode, access, func(id uintptr) []uintptr { space[2] = 1; return []uintptr{id, buf, 1} }),
 		one("shmop.EACCES.1", "shmat", memory, unix.SYS_SHMAT, unix.EACCES, mode, access, func(id uintptr) []uintptr { return []uintptr{id, 0, 0o10000} }),
 		one("msgctl.EACCES.1", "msgctl", queue, unix.SYS_MSGCTL, unix.EACCES, mode, access, func(id uintptr) []uintptr { return []uintptr{id, 2, buf} }),
 		one("semctl.EACCES.1", "semctl", sems, unix.SYS_SEMCTL, unix.EACCES, mode, access, func(id uintptr) []uintptr { return []uintptr{id, 0, 12} }),

@@ -204,7 +204,7 @@ func coverage() (string, error) {
 	built, lab := 0, 0
 	for _, f := range incidents {
 		switch f[7] {
-		case "built":
+		case "built", "clause":
 			built++
 		case "lab":
 			lab++

@@ -18,7 +18,7 @@ const (
 func TestParseForms(t *testing.T) {
 	k, ok := parseKmsg("5,88,477750900,-;audit: type=1400 " + avc + "\n SUBSYSTEM=x\n")
 	require.True(t, ok)
-	require.EqualValues(t, 1795603866987, k.stamp)
+	require.Equal(t, int64(1795603866987), k.stamp)
 	require.EqualValues(t, 1140, k.serial)
 	require.EqualValues(t, 477750900, k.printk)
 	s, ok := parseSyslog("<5>[  477.750900][  T165] audit: type=1400 " + avc)
