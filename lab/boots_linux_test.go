@@ -27,6 +27,10 @@ var boots = []boot{
 		run: []test{{pkg: "rules", run: "^TestClauses$/^(userns|ipc)$"}},
 	},
 	{
+		name: "selinux", kernels: []string{"6.1", "6.12"}, lsm: "landlock,lockdown,yama,selinux,bpf", program: []string{"secilc"}, must: "root,lsm-selinux,program-secilc",
+		run: []test{{pkg: "lsm/selinux"}},
+	},
+	{
 		name: "facts", kernels: []string{"5.10", "6.1", "6.12", "7"}, lsm: "landlock,lockdown,yama", ext4: true, must: "root,ext4",
 		run: []test{{pkg: "task"}, {pkg: "userns"}, {pkg: "capability"}, {pkg: "attr"}, {pkg: "mount"}, {pkg: "task", uid: 1000}, {pkg: "mount", uid: 1000}},
 	},

@@ -5,7 +5,10 @@ import (
 
 	"github.com/go-eperm/eperm/check"
 	"github.com/go-eperm/eperm/lsm/apparmor"
+	"github.com/go-eperm/eperm/lsm/bpf"
+	"github.com/go-eperm/eperm/lsm/landlock"
 	"github.com/go-eperm/eperm/lsm/module"
+	"github.com/go-eperm/eperm/lsm/selinux"
 	"github.com/go-eperm/eperm/userns"
 )
 
@@ -38,11 +41,17 @@ func Permission(of check.Role, want func(*check.Operation) uint32) []check.Gate 
 	return hooks(module.Hook{Kind: File, Name: "inode_permission", Of: of, Want: want})
 }
 
+// OpenForExec is the hooks by which the kernel opens a program. AppArmor waits
+// for the hook of the exec itself (security/apparmor/lsm.c:apparmor_file_open).
+func OpenForExec() []check.Gate {
+	return slices.DeleteFunc(Hooks(File, "file_open"), func(g check.Gate) bool { return g.Doc.Cause == check.AppArmor })
+}
+
 // Search is what modules say to searching the directories of a path. Of those
 // that this library can ask, SELinux alone looks at each.
 func Search(of check.Role) check.Gate {
 	h := module.Hook{Kind: File, Name: "inode_permission", Of: of, Want: func(*check.Operation) uint32 { return 1 }}
-	g := selinuxGate(h)
+	g := selinux.Gate(h)
 	g.Role, g.Param = h.Of, h.Name
 	return g
 }
@@ -64,7 +73,7 @@ func hooks(h module.Hook) []check.Gate {
 	for _, m := range []struct {
 		name string
 		gate check.Gate
-	}{{"selinux", selinuxGate(h)}, {"apparmor", apparmor.Gate(h)}, {"landlock", landlockGate(h)}, {"bpf", bpfGate(h)}, {"other", otherGate(h)}} {
+	}{{"selinux", selinux.Gate(h)}, {"apparmor", apparmor.Gate(h)}, {"landlock", landlock.Gate(h)}, {"bpf", bpf.Gate(h)}, {"other", otherGate(h)}} {
 		if h.Has(m.name) {
 			m.gate.Role, m.gate.Param = h.Of, h.Name
 			gates = append(gates, m.gate)

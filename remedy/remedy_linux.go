@@ -64,6 +64,10 @@ func Render(w *check.World, op *check.Operation, c check.Change, then string) []
 			r.apparmor()
 			break
 		}
+		if c.Name == "selinux" {
+			r.selinux()
+			break
+		}
 		r.add(check.Remedy{For: "host", Title: "add one rule to the policy of " + c.Name, Snippet: c.Value, SnippetKind: map[string]string{"selinux": "cil", "apparmor": "apparmor"}[c.Name]})
 	case check.ChangeCode:
 		r.add(check.Remedy{For: "code", Title: c.Text, Risk: check.LowRisk})

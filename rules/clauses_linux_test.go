@@ -84,6 +84,7 @@ func TestClauses(t *testing.T) {
 		cases []live
 	}{
 		{"capabilities", capabilityCases()},
+		{"landlock", landlockCases()},
 		{"attributes", attributeCases()},
 		{"userns", userNamespaceCases()},
 		{"seccomp", seccompCases()},

@@ -27,6 +27,8 @@ var execRules = []check.Rule{
 			way(check.Target),
 			execType, noExec,
 			dac.Execute(check.Target),
+			lsm.Permission(check.Target, func(*check.Operation) uint32 { return 1 }),
+			lsm.OpenForExec(),
 			lsm.Hooks(lsm.File, "bprm_check_security"),
 			interpreter,
 			fileCaps,

@@ -141,6 +141,7 @@ var fileRules = []check.Rule{
 			since(6, 14, mount.ReadOnly(check.Target)),
 			attr.AppendOnly(check.Target),
 			lsm.Hooks(lsm.Path, "path_truncate"),
+			lsm.Hooks(lsm.File, "inode_setattr"),
 			sealed,
 			verity.Answers(syscall.EPERM),
 		),

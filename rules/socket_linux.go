@@ -46,6 +46,7 @@ var socketRules = []check.Rule{
 			lsm.Asked(vsockPort.If(arg("family", unix.AF_VSOCK))),
 			check.When(unixPath, way(check.Target)...),
 			check.When(unixPath, mount.ReadOnly(check.Parent), attr.Immutable(check.Parent), dac.Write(check.Parent), noCreate),
+			check.When(unixPath, lsm.Hooks(lsm.Path, "path_mknod")...),
 			check.When(netlinkGroups, need(netOwner, capability.CAP_NET_ADMIN)...), // net/netlink/af_netlink.c:netlink_bind
 			check.When(auditGroups, need(initialNS, capability.CAP_AUDIT_READ)...), // kernel/audit.c:audit_multicast_bind
 			lsm.Asked(multicastRoutes), lsm.Asked(genericGroup),

@@ -1,0 +1,262 @@
+package selinux
+
+import (
+	"errors"
+	"strconv"
+
+	"github.com/go-eperm/eperm/check"
+	"github.com/go-eperm/eperm/inode"
+	"github.com/go-eperm/eperm/lsm/module"
+	"golang.org/x/sys/unix"
+)
+
+// A question is one access that a hook asks for.
+type question struct {
+	object string // context
+	about  string // what it is the context of, for people
+	path   string // where it is a file's
+	class  string
+	perms  []string
+	err    error // why the object's context is not known
+}
+
+var errNotAsked = errors.New("the object's context cannot be asked (a port, a peer, an object of System V IPC)")
+
+// questions are what SELinux asks at a hook (security/selinux/hooks.c: selinux_HOOK).
+// known is false where they are not known.
+func questions(p *check.Pass, h module.Hook, subject string) (list []question, known bool) {
+	self := func(class string, perms ...string) ([]question, bool) {
+		return []question{{object: subject, about: "itself", class: class, perms: perms}}, true
+	}
+	switch h.Name {
+	case "inode_permission":
+		if h.Of == check.Ancestors || h.Of == check.NewAncestors {
+			return ancestors(p, h.Of), true
+		}
+		return files(p, h.Of, func(dir bool) []string { return mask(h.Want(p.Op), dir) })
+	case "inode_getattr":
+		return files(p, check.Target, always("getattr"))
+	case "inode_setattr":
+		switch {
+		case p.Op.Is("truncate"):
+			return files(p, check.Target, always("write", "open"))
+		case p.Op.Int("now") == 1:
+			return files(p, check.Target, always("write"))
+		}
+		return files(p, check.Target, always("setattr"))
+	case "inode_setxattr":
+		if p.Op.Str("name") == "security.selinux" {
+			return files(p, check.Target, always("relabelfrom"))
+		}
+		return files(p, check.Target, always("setattr"))
+	case "file_open":
+		want := uint32(4)
+		if !p.Op.Is("execve", "execveat") {
+			want = [4]uint32{4, 2, 6, 6}[p.Op.Int("flags")&3]
+		}
+		return files(p, check.Target, func(dir bool) []string { return append(mask(want, dir), "open") })
+	case "bprm_check_security":
+		q, _ := files(p, check.Target, always("execute_no_trans"))
+		return q, false // a transition to another domain asks for other things
+	case "inode_unlink":
+		q, ok1 := files(p, check.Parent, always("search", "remove_name"))
+		v, ok2 := files(p, check.Target, func(dir bool) []string {
+			if dir {
+				return []string{"rmdir"}
+			}
+			return []string{"unlink"}
+		})
+		return append(q, v...), ok1 && ok2
+	case "inode_create", "inode_mknod": // the context of what is new is not asked for
+		q, _ := files(p, check.Parent, always("search", "add_name"))
+		return q, false
+	case "inode_link":
+		q, ok1 := files(p, check.NewParent, always("search", "add_name"))
+		v, ok2 := files(p, check.Target, always("link"))
+		return append(q, v...), ok1 && ok2
+	case "inode_rename":
+		q, ok1 := files(p, check.Parent, always("search", "remove_name"))
+		v, ok2 := files(p, check.Target, always("rename"))
+		n, ok3 := files(p, check.NewParent, always("search", "add_name"))
+		return append(append(q, v...), n...), ok1 && ok2 && ok3 && p.Op.Str("newpath") != ""
+	case "sb_mount":
+		if p.Op.Int("flags")&unix.MS_REMOUNT == 0 {
+			return files(p, check.Target, always("mounton"))
+		}
+	case "task_kill":
+		return process(p, signalPerm(p.Op.Int("sig")))
+	case "ptrace_access_check":
+		if p.Op.Is("ptrace", "process_vm_readv", "process_vm_writev", "pidfd_getfd") && p.Op.Int("request") != unix.PTRACE_TRACEME {
+			return process(p, "ptrace")
+		}
+	case "task_setnice", "task_setscheduler":
+		if p.Op.Int("pid") != 0 {
+			return process(p, "setsched")
+		}
+		return self("process", "setsched")
+	case "task_setrlimit":
+		if p.Op.Int("pid") == 0 {
+			return self("process", "setrlimit")
+		}
+	case "socket_create":
+		if class := socketClass(p.Op.Int("family"), p.Op.Int("type")&0xf); class != "" {
+			return self(class, "create")
+		}
+	case "socket_bind", "socket_connect": // and the port's context, which cannot be asked
+		if class := socketClass(p.Op.Int("family"), p.Op.Int("type")&0xf); class != "" {
+			q, _ := self(class, map[string]string{"socket_bind": "bind", "socket_connect": "connect"}[h.Name])
+			return append(q, question{err: errNotAsked}), false
+		}
+	case "userns_create":
+		return self("user_namespace", "create")
+	}
+	return nil, false
+}
+
+func always(perms ...string) func(bool) []string { return func(bool) []string { return perms } }
+
+// mask is security/selinux/hooks.c:file_mask_to_av.
+func mask(want uint32, dir bool) (perms []string) {
+	if want&4 != 0 {
+		perms = append(perms, "read")
+	}
+	if want&2 != 0 {
+		perms = append(perms, "write")
+	}
+	if want&1 != 0 && dir {
+		perms = append(perms, "search")
+	} else if want&1 != 0 {
+		perms = append(perms, "execute")
+	}
+	return perms
+}
+
+// files is a question about the object of a role; none where there is no object.
+func files(p *check.Pass, of check.Role, perms func(dir bool) []string) ([]question, bool) {
+	name, f, err := inode.Named(p, of)
+	if check.IsMissing(err) {
+		return nil, true
+	}
+	if name == "" {
+		return nil, false
+	}
+	_, follow := inode.Path(p.Op, of)
+	follow = follow || of == check.Parent || of == check.NewParent
+	key := "l" + name
+	if follow {
+		key = "f" + name
+	}
+	q := question{path: name, about: name}
+	if err != nil { // stat(2) itself may be refused
+		q.err = err
+		return []question{q}, true
+	}
+	c, err := FileContext.ReadErr(p, key)
+	q.object, q.err, q.class, q.perms = c.S, err, fileClass(f), perms(f.IsDir())
+	if len(q.perms) == 0 {
+		return nil, true
+	}
+	return []question{q}, true
+}
+
+func ancestors(p *check.Pass, of check.Role) (list []question) {
+	role := check.Target
+	if of == check.NewAncestors {
+		role = check.NewTarget
+	}
+	seen := map[string]bool{}
+	for _, dir := range inode.WalkRole(p, role).Dirs {
+		if seen[dir] {
+			continue
+		}
+		seen[dir] = true
+		c, err := FileContext.ReadErr(p, "f"+dir)
+		list = append(list, question{path: dir, about: dir, object: c.S, err: err, class: "dir", perms: []string{"search"}})
+	}
+	return list
+}
+
+// fileClass is security/selinux/hooks.c:inode_mode_to_security_class.
+func fileClass(f inode.File) string {
+	switch f.Type() {
+	case unix.S_IFDIR:
+		return "dir"
+	case unix.S_IFLNK:
+		return "lnk_file"
+	case unix.S_IFCHR:
+		return "chr_file"
+	case unix.S_IFBLK:
+		return "blk_file"
+	case unix.S_IFIFO:
+		return "fifo_file"
+	case unix.S_IFSOCK:
+		return "sock_file"
+	}
+	return "file"
+}
+
+func process(p *check.Pass, perm string) ([]question, bool) {
+	pid := p.Op.Int("pid")
+	if pid <= 0 {
+		return nil, false
+	}
+	c, err := ProcessContext.ReadErr(p, strconv.FormatInt(pid, 10))
+	if check.IsMissing(err) {
+		return nil, true
+	}
+	return []question{{object: c.S, about: "process " + strconv.FormatInt(pid, 10), class: "process", perms: []string{perm}, err: err}}, true
+}
+
+// signalPerm is security/selinux/hooks.c:selinux_task_kill.
+func signalPerm(sig int64) string {
+	switch sig {
+	case 0:
+		return "signull"
+	case int64(unix.SIGKILL):
+		return "sigkill"
+	case int64(unix.SIGSTOP):
+		return "sigstop"
+	case int64(unix.SIGCHLD):
+		return "sigchld"
+	}
+	return "signal"
+}
+
+// socketClass is security/selinux/hooks.c:socket_type_to_security_class, for the
+// families and types that are the same on every kernel.
+func socketClass(family, typ int64) string {
+	switch family {
+	case unix.AF_UNIX:
+		switch typ {
+		case unix.SOCK_STREAM, unix.SOCK_SEQPACKET:
+			return "unix_stream_socket"
+		case unix.SOCK_DGRAM, unix.SOCK_RAW:
+			return "unix_dgram_socket"
+		}
+	case unix.AF_INET, unix.AF_INET6:
+		switch typ {
+		case unix.SOCK_STREAM:
+			return "tcp_socket"
+		case unix.SOCK_DGRAM:
+			return "udp_socket"
+		case unix.SOCK_RAW:
+			return "rawip_socket"
+		}
+	case unix.AF_PACKET:
+		return "packet_socket"
+	}
+	return ""
+}
+
+// capClass is the class and permission of a capability
+// (security/selinux/hooks.c:cred_has_capability).
+func capClass(c check.Cap, initial bool) (class, perm string) {
+	class = "capability"
+	if !initial {
+		class = "cap_userns"
+	}
+	if c >= 32 {
+		class = map[string]string{"capability": "capability2", "cap_userns": "cap2_userns"}[class]
+	}
+	return class, c.Lower()[len("cap_"):]
+}

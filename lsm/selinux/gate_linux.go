@@ -1,0 +1,222 @@
+package selinux
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/go-eperm/eperm/check"
+	"github.com/go-eperm/eperm/lsm/module"
+	"github.com/go-eperm/eperm/lsm/record"
+	"github.com/go-eperm/eperm/task"
+	"github.com/go-eperm/eperm/userns"
+)
+
+var doc = module.Doc("selinux", "SELinux", check.SELinux, "security/selinux/hooks.c; security/selinux/avc.c:avc_has_perm")
+
+// Gate is SELinux's gate at a hook.
+func Gate(h module.Hook) check.Gate {
+	g := check.Gate{Doc: doc, Run: func(p *check.Pass) check.Verdict { return judge(p, h) }}
+	if h.Kind == module.Capable {
+		return g.Answers(syscall.EPERM)
+	}
+	return g.Answers(syscall.EACCES)
+}
+
+func judge(p *check.Pass, h module.Hook) check.Verdict {
+	switch module.State(p, "selinux") {
+	case check.Allows:
+		return p.AllowFor("not active")
+	case check.Unknown:
+		return p.Faint("which modules are active could not be read")
+	}
+	subject, err := subjectOf(p)
+	switch {
+	case err != nil:
+		return p.UnknownFor("SELinux is active, and the task's context could not be read: " + err.Error())
+	case subject == "" || !strings.Contains(subject, ":"): // security/selinux/ss/services.c:security_sid_to_context
+		return p.AllowFor("no policy is loaded")
+	}
+	enforce, enforceErr := Enforce.ReadErr(p, "")
+	if enforceErr == nil && enforce.N == 0 {
+		return p.AllowFor("SELinux is permissive: it writes down what it would refuse, and refuses nothing")
+	}
+	list, known := questions(p, h, subject)
+	if h.Kind == module.Capable {
+		return capable(p, h, subject, enforceErr)
+	}
+	for _, q := range list {
+		a, err := Answer{}, q.err
+		if err == nil {
+			a, err = permissions(p, subject, q.object, q.class, q.perms)
+		}
+		if err != nil {
+			if v, ok := recorded(p, subject, q); ok {
+				return v
+			}
+			return p.UnknownFor(fmt.Sprintf("the task's context is %s, and the policy could not be asked about %s: %v", check.Printable(subject), aboutOf(q), err))
+		}
+		if len(a.Denied) == 0 || a.Permissive {
+			continue
+		}
+		if enforceErr != nil {
+			return p.UnknownFor("the policy does not allow it; whether SELinux enforces could not be read: " + enforceErr.Error())
+		}
+		return deny(p, subject, q, a.Denied)
+	}
+	if !known {
+		if v, ok := recorded(p, subject, question{}); ok {
+			return v
+		}
+		return p.UnknownFor("the task's context is " + check.Printable(subject) + ", and not all that SELinux asks here can be asked of its policy")
+	}
+	return p.AllowFor("the policy allows it to " + check.Printable(subject))
+}
+
+func aboutOf(q question) string {
+	if q.about == "" {
+		return "what is at the other end"
+	}
+	return check.Printable(q.about)
+}
+
+// capable judges the capability check: where a gate leans on a capability, the
+// policy has to allow it too.
+func capable(p *check.Pass, h module.Hook, subject string, enforceErr error) check.Verdict {
+	caps := h.Caps
+	if len(caps) == 0 {
+		caps = leansOn(p, h.Asking)
+	}
+	if len(caps) == 0 {
+		return p.AllowFor("no capability is used")
+	}
+	initial := true
+	if ns, ok := userns.NS.Read(p, "user"); !ok {
+		return p.UnknownFor("over which user namespace the capability is asked is not known")
+	} else if ns.Inode != userns.InitInode {
+		initial = false
+	}
+	var lacking []check.Cap
+	for _, c := range caps {
+		class, perm := capClass(c, initial)
+		a, err := permissions(p, subject, subject, class, []string{perm})
+		switch {
+		case err != nil:
+			if v, ok := recorded(p, subject, question{object: subject, class: class, perms: []string{perm}, about: c.String()}); ok {
+				return v
+			}
+			return p.UnknownFor(fmt.Sprintf("the task's context is %s, and the policy could not be asked about %s: %v", check.Printable(subject), c, err))
+		case len(a.Denied) == 0 || a.Permissive:
+			return p.AllowFor("the policy allows " + c.String() + " to " + check.Printable(subject))
+		}
+		lacking = append(lacking, c)
+	}
+	if enforceErr != nil {
+		return p.UnknownFor("the policy does not allow the capability; whether SELinux enforces could not be read: " + enforceErr.Error())
+	}
+	class, perm := capClass(lacking[0], initial)
+	return deny(p, subject, question{object: subject, about: lacking[0].String(), class: class, perms: []string{perm}}, []string{perm}).For(lacking[0])
+}
+
+// leansOn is the capabilities for want of which the gates would refuse.
+func leansOn(p *check.Pass, gates []check.Gate) (caps []check.Cap) {
+	world := p.World.Suppose(check.Assume(&task.Caps, "", func(task.CapState) task.CapState { return task.CapState{} }))
+	rule := check.Rule{Doc: p.Doing()}
+	for i := range gates {
+		if gates[i].When != nil && !gates[i].When(p.Op) {
+			continue
+		}
+		if v := check.Judge(&rule, &gates[i], p.Op, world, 0, false); v.Decision == check.Denies && v.Cap != check.NoCap {
+			caps = append(caps, v.Cap)
+		}
+	}
+	return caps
+}
+
+// recorded judges by a record of this very access, where the policy cannot be asked.
+func recorded(p *check.Pass, subject string, q question) (check.Verdict, bool) {
+	if p.Seen == 0 {
+		return check.Verdict{}, false
+	}
+	records, _, ok := record.Of(p, record.SELinux)
+	if !ok {
+		return check.Verdict{}, false
+	}
+	for _, r := range records {
+		permissive, told := r.Lookup("permissive")
+		switch {
+		case !r.Denied || r.Kin || r.Age > record.Fresh || r.Field("scontext") != subject || !told || permissive != "0":
+		case q.class == "" || r.Field("tclass") != q.class || q.object != "" && r.Field("tcontext") != q.object:
+		case !slices.ContainsFunc(r.Perms(), func(s string) bool { return slices.Contains(q.perms, s) }):
+		case q.object == "" && !named(r, q):
+		default:
+			q.object = r.Field("tcontext")
+			return deny(p, subject, q, r.Perms()), true
+		}
+	}
+	return check.Verdict{}, false
+}
+
+// named says whether a record is about the object of that path.
+func named(r record.Record, q question) bool {
+	if path := r.Field("path"); path != "" {
+		return path == q.path
+	}
+	name := r.Field("name")
+	return name != "" && q.path != "" && name == q.path[strings.LastIndexByte(q.path, '/')+1:]
+}
+
+// deny says what the policy refuses, and the rule that would allow it.
+func deny(p *check.Pass, subject string, q question, perms []string) check.Verdict {
+	reason := fmt.Sprintf("SELinux's policy does not allow %s { %s } on %s (%s, %s)", domain(subject), strings.Join(perms, " "), aboutOf(q), q.class, check.Printable(q.object))
+	if q.object == subject {
+		reason = fmt.Sprintf("SELinux's policy does not allow %s { %s } of class %s", domain(subject), strings.Join(perms, " "), q.class)
+	}
+	var changes []check.Change
+	if rule, ok := Rule(subject, q.object, q.class, perms); ok {
+		allowed := check.AssumeIs(&Access, subject+" "+q.object+" "+q.class+" "+strings.Join(q.perms, ","), Answer{})
+		changes = append(changes, check.Change{Kind: check.AddPolicyRule, Name: "selinux", Value: rule, Risk: check.MediumRisk, Assume: []check.Assumption{allowed},
+			Warn: "It allows this to every process of " + domain(subject) + ". If the access is still refused, a constraint (levels and categories, roles) refuses it, which no allow rule lifts."})
+	}
+	if len(changes) == 0 {
+		changes = append(changes, check.Change{Kind: check.AskAdministrator, Text: "the administrator of the policy has to allow it (audit2why explains records of it)"})
+	}
+	return p.Deny(reason, changes...)
+}
+
+// Rule is the rule of the policy, in CIL, that allows exactly this access; false
+// for contexts that name no types.
+func Rule(subject, object, class string, perms []string) (string, bool) {
+	source, ok1 := typeOf(subject)
+	target, ok2 := typeOf(object)
+	if !ok1 || !ok2 || !identifier(class) || len(perms) == 0 || slices.ContainsFunc(perms, func(s string) bool { return !identifier(s) }) {
+		return "", false
+	}
+	if target == source {
+		target = "self"
+	}
+	return fmt.Sprintf("(allow %s %s (%s (%s)))\n", source, target, class, strings.Join(perms, " ")), true
+}
+
+// typeOf is the type of a context, "user:role:type[:level]".
+func typeOf(context string) (string, bool) {
+	f := strings.SplitN(context, ":", 4)
+	if len(f) < 3 || !identifier(f[2]) {
+		return "", false
+	}
+	return f[2], true
+}
+
+func domain(context string) string {
+	if t, ok := typeOf(context); ok {
+		return t
+	}
+	return check.Printable(context)
+}
+
+func identifier(s string) bool {
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '_' || r == '.' || r == '-')
+	})
+}
