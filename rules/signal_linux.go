@@ -9,7 +9,6 @@ import (
 	"github.com/go-eperm/eperm/check"
 	"github.com/go-eperm/eperm/lsm"
 	seccomp "github.com/go-eperm/eperm/seccomp/gates"
-	"github.com/go-eperm/eperm/sysctl"
 	"github.com/go-eperm/eperm/task"
 	"github.com/go-eperm/eperm/userns"
 	"golang.org/x/sys/unix"
@@ -296,51 +295,6 @@ var traceable = check.Gate{Doc: &traceableDoc, Role: check.Process, Run: func(p 
 		return p.Deny(fmt.Sprintf("process %d (%s) has ended, and waits for its parent to take notice", pid, check.Printable(st.Name)), check.Change{Kind: check.ChangeCode, Text: "choose a process that runs"})
 	}
 	return p.Allow()
-}}
-
-var yamaDoc = check.Doc{
-	ID: "lsm.yama", Title: "Yama",
-	Text:   "kernel.yama.ptrace_scope: 0 no restriction, 1 only descendants or who the target named by PR_SET_PTRACER, 2 only CAP_SYS_PTRACE, 3 nobody, until reboot.",
-	Kernel: "security/yama/yama_lsm.c:yama_ptrace_access_check",
-	Man:    "ptrace(2), /proc/sys/kernel/yama/ptrace_scope",
-	Cause:  check.Yama,
-	Errnos: []syscall.Errno{syscall.EPERM, syscall.EACCES},
-}
-
-var yamaGate = check.Gate{Doc: &yamaDoc, Role: check.Process, Run: func(p *check.Pass) check.Verdict {
-	scope, err := sysctl.Number(p, "kernel.yama.ptrace_scope", 0)
-	switch {
-	case err != nil:
-		return p.UnknownFor(err.Error())
-	case scope == 0 || p.Op.Is("kcmp", "process_madvise"):
-		return p.AllowFor("ptrace_scope is 0, or Yama is absent")
-	}
-	caps, ok := task.Caps.Read(p, "")
-	if !ok {
-		return p.Unknown()
-	}
-	if scope < 3 && caps.Effective.Has(capability.CAP_SYS_PTRACE) {
-		return p.AllowFor("holds CAP_SYS_PTRACE")
-	}
-	lower := sysctl.Set("kernel.yama.ptrace_scope", "0")
-	lower.Warn = "Only on a development host: it lets every process of a user read the memory of all the others."
-	grant := check.Grants(capability.CAP_SYS_PTRACE, capability.Granted(capability.CAP_SYS_PTRACE)...)
-	tell := check.Change{Kind: check.ChangeCode, Text: "let the target call prctl(PR_SET_PTRACER, tracer's pid), or start it as a child of the tracer"}
-	switch scope {
-	case 3:
-		return p.Deny("kernel.yama.ptrace_scope is 3: nobody may attach, and it cannot be lowered until the machine is rebooted",
-			check.Change{Kind: check.AskAdministrator, Text: "reboot with kernel.yama.ptrace_scope below 3"})
-	case 2:
-		return p.Deny("kernel.yama.ptrace_scope is 2: attaching takes CAP_SYS_PTRACE", grant, lower)
-	}
-	if descends(p) {
-		return p.AllowFor("the target is a descendant")
-	}
-	v := p.Deny("kernel.yama.ptrace_scope is 1: only a descendant, or a process that named this one by PR_SET_PTRACER, may be attached to", tell, grant, lower)
-	if p.Seen == 0 { // whether the target called PR_SET_PTRACER is not visible
-		return p.UnknownFor("kernel.yama.ptrace_scope is 1, and whether the target named this process by PR_SET_PTRACER cannot be seen")
-	}
-	return v
 }}
 
 // descends says whether the target is a descendant of this process, as far as procfs shows.

@@ -2,12 +2,16 @@ package selinux_test
 
 import (
 	"errors"
+	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -216,4 +220,36 @@ func TestPermissive(t *testing.T) {
 			require.Equal(c, eperm.Unexplained, d.Certainty, "%+v", d)
 		})
 	})
+}
+
+// TestSleeper is no test: it is the process that TestFromOutside looks at.
+func TestSleeper(t *testing.T) {
+	if os.Getenv("EPERM_SELINUX_SLEEP") == "" {
+		return
+	}
+	_, err := io.Copy(io.Discard, os.Stdin)
+	require.NoError(t, err)
+}
+
+// TestFromOutside: who may ask the policy learns of another process what that cannot know itself.
+func TestFromOutside(t *testing.T) {
+	dir := place(t)
+	in(t, "blind_t")
+	cmd := exec.Command("/proc/self/exe", "-test.run=^TestSleeper$")
+	cmd.Env = append(os.Environ(), "EPERM_SELINUX_SLEEP=1")
+	end, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() { end.Close(); _ = cmd.Wait() })
+	require.Eventually(t, func() bool {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/attr/current", cmd.Process.Pid))
+		return err == nil && strings.HasPrefix(string(b), "u:r:blind_t")
+	}, 5*time.Second, 10*time.Millisecond)
+	e := eperm.Explainer{PID: cmd.Process.Pid, Timeout: 5 * time.Second}
+	d := e.Explain(unix.EACCES, op.Open(filepath.Join(dir, "secret"), unix.O_RDONLY))
+	require.Equal(t, eperm.SELinux, d.Cause, "%+v", d)
+	require.Equal(t, eperm.Confirmed, d.Certainty, "%+v", d)
+	require.Contains(t, d.Summary, "blind_t { read }")
+	d = e.Explain(unix.EACCES, op.Open(filepath.Join(dir, "open"), unix.O_RDONLY))
+	require.Equal(t, eperm.Unexplained, d.Certainty, "the policy allows this: %+v", d)
 }
