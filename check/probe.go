@@ -69,6 +69,14 @@ func (pr *Probe[T]) Peek(w *World, key string) (v T, ok bool) {
 	return v, false
 }
 
+// Recorded says whether a replayed world holds an answer about key. Facts that a
+// live world is asked for with leave only are to be asked of a replayed one only
+// if it has them.
+func (pr *Probe[T]) Recorded(w *World, key string) bool {
+	_, ok := w.root().recorded[factKey{pr.Name, key}]
+	return ok
+}
+
 func (pr *Probe[T]) fact(w *World, key string) *fact {
 	if f := w.find(pr, key); f != nil {
 		return f

@@ -56,7 +56,7 @@ func judge(p *check.Pass, h module.Hook) check.Verdict {
 		return v
 	}
 	layers, err := int64(-1), error(nil)
-	if !p.World.Live() || p.World.Options().Probes && p.World.Task().Self {
+	if Layers.Recorded(p.World, "") || p.World.Live() && p.World.Options().Probes && p.World.Task().Self {
 		var n task.Number
 		if n, err = Layers.ReadErr(p, ""); err == nil {
 			layers = n.N
@@ -272,6 +272,9 @@ func errnoIs(err error, want syscall.Errno) bool {
 // topology says whether the modules let this thread change mounts, of a call
 // that is refused for its flags when they do.
 func topology(p *check.Pass) check.Decision {
+	if !p.World.Live() && !impossibleMount.Recorded(p.World, "") {
+		return check.Unknown
+	}
 	n, ok := impossibleMount.Read(p, "")
 	if !ok {
 		return check.Unknown

@@ -69,7 +69,7 @@ func (l Log) show() string {
 // Of is the records of one module about the task, for a gate: the newest first.
 // ok is false, with why, where no log could be read.
 func Of(p *check.Pass, module string) (records []Record, why string, ok bool) {
-	if p.World.Live() && !p.World.Options().KernelLog {
+	if p.World.Live() && !p.World.Options().KernelLog || !p.World.Live() && !Logs.Recorded(p.World, "") {
 		return nil, "the kernel's log was not looked at (Explainer.KernelLog lets it)", false
 	}
 	l, err := Logs.ReadErr(p, "")
