@@ -102,7 +102,7 @@ func inside(p *check.Pass, h module.Hook, needs []Right, layers int64) check.Ver
 
 // unseen judges where it is not known whether there is a sandbox.
 func unseen(p *check.Pass, h module.Hook, needs []Right) check.Verdict {
-	if slices.Contains(needs, Ptrace) && p.World.Task().Self && reach(p) == check.Allows {
+	if slices.Contains(needs, Ptrace) && reach(p) == check.Allows {
 		return p.AllowFor("procfs shows what only a process that may trace it sees")
 	}
 	nnp, ok := task.NoNewPrivs.Read(p, "")
@@ -244,7 +244,11 @@ func reach(p *check.Pass) check.Decision {
 	if p.Op.Int("pid") <= 0 {
 		return check.Unknown
 	}
-	_, err := inode.Link.ReadErr(p, "/proc/"+strconv.FormatInt(p.Op.Int("pid"), 10)+"/ns/user")
+	link := "/proc/" + strconv.FormatInt(p.Op.Int("pid"), 10) + "/ns/user"
+	if !p.World.Task().Self && !inode.Link.Recorded(p.World, link) { // what another task may see, only that task can try
+		return check.Unknown
+	}
+	_, err := inode.Link.ReadErr(p, link)
 	switch {
 	case err == nil:
 		return check.Allows
