@@ -157,8 +157,9 @@ func permission(p *check.Pass, name string, f inode.File, mask uint32, caps []ch
 		return v
 	}
 	// Where a mode refuses, opening the file to this subject is the remedy, the capability only the last resort.
-	v.Reason = because
-	v.Cause = check.FileMode
+	if v.Cause != check.UserNamespace { // held, and without force only for want of a mapping
+		v.Reason, v.Cause = because, check.FileMode
+	}
 	v.Notes = nil
 	v.Changes = append(opening(name, f, s, mask, class), v.Changes...)
 	if strings.HasPrefix(f.Dev, "0:") { // what a server shows as mode need not be what it goes by

@@ -15,14 +15,17 @@
 //	name               of an extended attribute
 //	request, cmd, arg  ioctl, fcntl, bpf, keyctl
 //	source, fstype     mount (its target is path)
+//	attr, set, clear, userns   fsmount, mount_setattr (MOUNT_ATTR bits, file of a user namespace)
+//	mnt_id, mnt_ns     statmount, listmount
 //	target             text of a symbolic link
+//	data               text that is written to a file of procfs
 //	prot, bytes        mmap, mlock
 //	network, address   as package net takes them; and parsed of them:
 //	family, type, proto, ip, port (-1 unknown), abstract (unix, 1), groups (netlink)
 //	level, optname     setsockopt
 //	pid, sig, which, who, prio, policy, resource, soft, hard, pgid, cpu
 //	option, arg1 …     prctl
-//	nstype, uidmap, gidmap, setgroups   namespaces
+//	nstype, uidmap, gidmap, setgroups, set_tid   namespaces (set_tid: how many pids clone3 chooses)
 //	effective, permitted, inheritable   capset
 //	progtype, action, clock
 //	key, id            System V objects

@@ -110,6 +110,9 @@ func TestClauses(t *testing.T) {
 		{"scheduling", schedCases()},
 		{"credentials", credCases()},
 		{"procfs", procfsCases()},
+		{"mounts", mountCases()},
+		{"namespaces", namespaceCases()},
+		{"written to procfs", procWriteCases()},
 	} {
 		ran := t.Run(group.name, func(t *testing.T) {
 			for _, l := range group.cases {

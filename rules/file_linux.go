@@ -75,10 +75,10 @@ var fileRules = []check.Rule{
 			seccomp.Filter,
 			way(check.Target), way(check.NewTarget),
 			mount.ReadOnly(check.NewParent),
-			dac.ProtectedHardlinks(check.Target),
+			mount.Unmapped(check.Target).Answers(syscall.EOVERFLOW), dac.ProtectedHardlinks(check.Target), // may_linkat
 			lsm.Hooks(lsm.Path, "path_link"),
 			mayCreate(check.NewParent),
-			attr.AppendOnly(check.Target), attr.Immutable(check.Target), userns.Unmapped(check.Target),
+			attr.AppendOnly(check.Target), attr.Immutable(check.Target),
 			linkable,
 			lsm.Hooks(lsm.File, "inode_link"),
 		),
@@ -175,7 +175,7 @@ var fileRules = []check.Rule{
 			seccomp.Filter, way(check.Target),
 			ofKind(unix.S_IFREG, noExec).If(asksFor(1)),
 			mount.ReadOnlySuper(check.Target).If(asksFor(2)), // inode_permission
-			attr.Immutable(check.Target).If(asksFor(2)), userns.Unmapped(check.Target).Answers(syscall.EACCES).If(asksFor(2)),
+			attr.Immutable(check.Target).If(asksFor(2)), mount.Unmapped(check.Target).Answers(syscall.EACCES).If(asksFor(2)),
 			dac.Want(check.Target, accessMode), cgroup.Device(check.Target, accessMode),
 			lsm.Permission(check.Target, accessMode),
 			notSpecial(mount.ReadOnly(check.Target)).If(asksFor(2)),

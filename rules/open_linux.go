@@ -11,7 +11,6 @@ import (
 	"github.com/go-eperm/eperm/lsm"
 	"github.com/go-eperm/eperm/mount"
 	seccomp "github.com/go-eperm/eperm/seccomp/gates"
-	"github.com/go-eperm/eperm/userns"
 	"golang.org/x/sys/unix"
 )
 
@@ -28,7 +27,7 @@ var openRules = []check.Rule{
 			seccomp.Filter,
 			way(check.Target),
 			mount.ReadOnly(check.Target),
-			attr.Immutable(check.Target), userns.Unmapped(check.Target).Answers(syscall.EACCES),
+			attr.Immutable(check.Target), mount.Unmapped(check.Target).Answers(syscall.EACCES),
 			dac.Want(check.Target, func(*check.Operation) uint32 { return 3 }),
 			lsm.Permission(check.Target, func(*check.Operation) uint32 { return 3 }),
 			lsm.Hooks(lsm.File, "file_open"),
@@ -51,7 +50,7 @@ var openRules = []check.Rule{
 				ofKind(unix.S_IFREG, mount.ReadOnly(check.Target)).If(truncates),
 				openType,
 				mount.ReadOnlySuper(check.Target).If(opensForWriting), // inode_permission
-				check.When(opensForWriting, attr.Immutable(check.Target), userns.Unmapped(check.Target).Answers(syscall.EACCES)),
+				check.When(opensForWriting, attr.Immutable(check.Target), mount.Unmapped(check.Target).Answers(syscall.EACCES)),
 				dac.Want(check.Target, openMode), cgroup.Device(check.Target, openMode),
 				lsm.Permission(check.Target, openMode),
 				attr.AppendOnly(check.Target).If(func(o *check.Operation) bool {

@@ -55,7 +55,7 @@ func mayWrite(of check.Role) []check.Gate {
 	return check.Gates(
 		mount.ReadOnlySuper(of), // sb_permission
 		attr.Immutable(of),
-		userns.Unmapped(of).Answers(syscall.EACCES),
+		mount.Unmapped(of).Answers(syscall.EACCES),
 		dac.Write(of),
 		lsm.Permission(of, func(*check.Operation) uint32 { return bits }),
 	)
@@ -67,9 +67,10 @@ func mayCreate(dir check.Role) []check.Gate { return mayWrite(dir) }
 // mayDelete is fs/namei.c:may_delete.
 func mayDelete(dir, victim check.Role) []check.Gate {
 	return check.Gates(
+		mount.Unmapped(victim).Answers(syscall.EOVERFLOW),
 		mayWrite(dir),
 		whenExists(victim, attr.AppendOnly(dir)),
-		dac.Sticky(victim), attr.AppendOnly(victim), attr.Immutable(victim), attr.SwapFile(victim), userns.Unmapped(victim),
+		dac.Sticky(victim), attr.AppendOnly(victim), attr.Immutable(victim), attr.SwapFile(victim),
 	)
 }
 

@@ -29,8 +29,8 @@ var xattrRules = []check.Rule{
 			way(check.Target),
 			known("name"),
 			mount.ReadOnly(check.Target),
-			xattrFileCaps.If(and(isXattr(capabilityXattr), setsXattr)),                                 // cap_convert_nscap comes before everything else
-			attr.Immutable(check.Target), attr.AppendOnly(check.Target), userns.Unmapped(check.Target), // may_write_xattr
+			xattrFileCaps.If(and(isXattr(capabilityXattr), setsXattr)),                                // cap_convert_nscap comes before everything else
+			attr.Immutable(check.Target), attr.AppendOnly(check.Target), mount.Unmapped(check.Target), // may_write_xattr
 			check.When(xattrNamespace("trusted."), need(userns.Initial(), capability.CAP_SYS_ADMIN)...),
 			xattrUser.If(xattrNamespace("user.")),
 			dac.Write(check.Target).If(xattrPlain),

@@ -5,40 +5,8 @@ import (
 	"syscall"
 
 	"github.com/go-eperm/eperm/check"
-	"github.com/go-eperm/eperm/inode"
 	"github.com/go-eperm/eperm/task"
 )
-
-var unmapped = check.Doc{
-	ID: "userns.unmapped", Title: "mapped ids",
-	Text: "A file whose owner or group has no mapping in the user namespace of its file system cannot be written, renamed, linked or removed: " +
-		"the ids could not be written back.",
-	Kernel: "fs/namei.c:inode_permission, may_delete; include/linux/fs.h:HAS_UNMAPPED_ID",
-	Man:    "user_namespaces(7)",
-	Cause:  check.UserNamespace,
-	Errnos: []syscall.Errno{syscall.EPERM},
-}
-
-// Unmapped is the gate of HAS_UNMAPPED_ID. It looks at what the *file system's*
-// user namespace maps, which only idmapped and foreign mounts lack; what the
-// task's own namespace lacks does not matter here.
-func Unmapped(of check.Role) check.Gate {
-	return check.Gate{Doc: &unmapped, Role: of, Run: func(p *check.Pass) check.Verdict {
-		_, f, err := inode.Named(p, of)
-		switch {
-		case check.IsMissing(err):
-			return p.AllowFor("does not exist")
-		case err != nil:
-			return p.Unknown()
-		}
-		// Seen through the idmap, an invalid id shows as -1 or the overflow id.
-		if f.UID == ^uint32(0) || f.GID == ^uint32(0) {
-			return p.Deny(fmt.Sprintf("its owner %d:%d has no mapping", f.UID, f.GID), check.Change{Kind: check.AskAdministrator,
-				Text: "mount the file system with an id mapping that covers its owner"})
-		}
-		return p.Allow()
-	}}
-}
 
 // Describe is the task's position in words for a reader: "root in a user
 // namespace, uid 1000 outside"; "" in the initial namespace.
@@ -99,9 +67,4 @@ var restrictSetting = check.Probe[task.Number]{Name: "apparmor_userns", Source: 
 		return task.Number{N: 1}, nil
 	}
 	return task.Number{}, nil
-}}
-
-// OwnerOfFile is who owns the namespace of a file like /proc/PID/ns/net, the key.
-var OwnerOfFile = check.Probe[Ownership]{Name: "nsfile_owner", Source: "ioctl(NS_GET_USERNS)", Live: func(k *check.Kernel, key string) (Ownership, error) {
-	return ownerOf(k.Path(key), 0)
 }}

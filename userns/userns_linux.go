@@ -157,6 +157,17 @@ func (m IDMap) Outside(id uint32) (uint32, bool) {
 	return 0, false
 }
 
+// Covers says whether count ids from first on are mapped by one line
+// (kernel/user_namespace.c:map_id_range_down).
+func (m IDMap) Covers(first, count uint32) bool {
+	for _, r := range m.Ranges {
+		if first >= r.Inside && uint64(first-r.Inside)+uint64(count) <= uint64(r.Count) {
+			return true
+		}
+	}
+	return false
+}
+
 // Full says whether every id is mapped to itself, as in the initial namespace.
 func (m IDMap) Full() bool {
 	return len(m.Ranges) == 1 && m.Ranges[0] == Range{0, 0, 4294967295}
@@ -171,7 +182,8 @@ func (m IDMap) String() string {
 	return strings.Join(lines, ", ")
 }
 
-// Map is the id map of the task's user namespace; the key is "uid" or "gid".
+// Map is the id map of the task's user namespace; the key is "uid" or "gid". A
+// key like "123/uid" is another process's, as the caller's namespace shows it.
 var Map = check.Probe[IDMap]{Name: "id_map", Source: "/proc/thread-self/uid_map, gid_map",
 	Text: func(m IDMap) string { return strconv.Quote(m.String()) },
 	Parse: func(s string) (IDMap, error) {
@@ -182,7 +194,11 @@ var Map = check.Probe[IDMap]{Name: "id_map", Source: "/proc/thread-self/uid_map,
 		return ParseMap(strings.ReplaceAll(t, ", ", "\n"))
 	},
 	Live: func(k *check.Kernel, key string) (IDMap, error) {
-		b, err := k.ReadFile(k.Proc(key + "_map"))
+		path := k.Proc(key + "_map")
+		if pid, kind, ok := strings.Cut(key, "/"); ok {
+			path = "/proc/" + pid + "/" + kind + "_map"
+		}
+		b, err := k.ReadFile(path)
 		if err != nil {
 			return IDMap{}, err
 		}
@@ -213,9 +229,13 @@ func ParseMap(text string) (IDMap, error) {
 	return m, nil
 }
 
-// Setgroups is the content of /proc/PID/setgroups: "allow" or "deny".
-var Setgroups = check.Probe[task.Text]{Name: "setgroups", Source: "/proc/thread-self/setgroups", Live: func(k *check.Kernel, _ string) (task.Text, error) {
-	b, err := k.ReadFile(k.ProcPID("setgroups"))
+// Setgroups is the content of /proc/PID/setgroups: "allow" or "deny"; the key is a pid, "" the task itself.
+var Setgroups = check.Probe[task.Text]{Name: "setgroups", Source: "/proc/thread-self/setgroups", Live: func(k *check.Kernel, key string) (task.Text, error) {
+	path := k.ProcPID("setgroups")
+	if key != "" {
+		path = "/proc/" + key + "/setgroups"
+	}
+	b, err := k.ReadFile(path)
 	return task.Text{S: strings.TrimSpace(string(b))}, err
 }}
 
@@ -314,7 +334,7 @@ func Place(p *check.Pass, w Where) check.Decision {
 		}
 		return check.Allows
 	case ownerOfFile:
-		o, ok := OwnerOfFile.Read(p, p.Op.Str(w.ns))
+		o, ok := OfFile.Read(p, p.Op.Str(w.ns))
 		switch {
 		case !ok:
 			return check.Unknown

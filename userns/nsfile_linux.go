@@ -1,0 +1,130 @@
+package userns
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"unsafe"
+
+	"github.com/go-eperm/eperm/check"
+	"github.com/go-eperm/eperm/task"
+	"golang.org/x/sys/unix"
+)
+
+// An NSFile is how the user namespace of a namespace file stands towards the task, as
+// security/commoncap.c:cap_capable climbs from the one to the other.
+type NSFile struct {
+	Inode   uint64 // of the user namespace; 0 where it is foreign
+	Foreign bool   // it is neither the task's own nor below it: nothing that the task holds counts there
+	Made    bool   // the task's effective uid made it, or one above it, out of the task's own: it holds every capability there
+	Kind    string // of the namespace of the file: "net"
+}
+
+// OfFile is the user namespace that a namespace file stands for, the key
+// ("/proc/123/ns/net"): the one that owns the namespace, or a user namespace itself.
+var OfFile = check.Probe[NSFile]{Name: "ns_file", Source: "ioctl(NS_GET_USERNS, NS_GET_PARENT, NS_GET_OWNER_UID)", Live: func(k *check.Kernel, key string) (NSFile, error) {
+	if key == "" {
+		return NSFile{}, unix.ENOENT
+	}
+	own, err := NS.Get(k.World(), "user")
+	if err != nil {
+		return NSFile{}, err
+	}
+	ids, err := task.IDs.Get(k.World(), "")
+	if err != nil {
+		return NSFile{}, err
+	}
+	path := key
+	if !k.Self() {
+		path = k.Path(key)
+		for _, self := range []string{"/proc/self/", "/proc/thread-self/"} {
+			if rest, ok := strings.CutPrefix(key, self); ok {
+				path = k.Proc(rest)
+			}
+		}
+	}
+	r, err := nsFile(path, own.Inode, ids.EUID)
+	if err == nil && r.Made && own.Inode != InitInode {
+		if m, err := Map.Get(k.World(), "uid"); err != nil || !m.Has(ids.EUID) {
+			return NSFile{}, errors.New("the task's uid has no mapping, so who made the namespace cannot be told")
+		}
+	}
+	return r, err
+}}
+
+func nsFile(path string, own uint64, euid uint32) (r NSFile, err error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	if err != nil {
+		return r, fmt.Errorf("open %s: %w", check.Printable(path), err)
+	}
+	defer func() { unix.Close(fd) }()
+	kind, err := unix.IoctlRetInt(fd, unix.NS_GET_NSTYPE)
+	if err != nil {
+		return r, fmt.Errorf("ioctl(NS_GET_NSTYPE) on %s: %w", check.Printable(path), err)
+	}
+	r.Kind = KindOf(kind)
+	up := func(request uint) error { // fd becomes the namespace above
+		above, err := unix.IoctlRetInt(fd, request)
+		if err == nil {
+			unix.Close(fd)
+			fd = above
+		}
+		return err
+	}
+	if kind != unix.CLONE_NEWUSER {
+		switch err := up(unix.NS_GET_USERNS); {
+		case errors.Is(err, unix.EPERM):
+			r.Foreign = true
+			return r, nil
+		case err != nil:
+			return r, fmt.Errorf("ioctl(NS_GET_USERNS) on %s: %w", check.Printable(path), err)
+		}
+	}
+	for range 33 { // kernel/user_namespace.c allows 32 levels
+		ino, err := inodeOf(fd)
+		if err != nil {
+			return r, err
+		}
+		if r.Inode == 0 {
+			r.Inode = ino
+		}
+		if ino == own {
+			return r, nil
+		}
+		var owner uint32
+		if _, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.NS_GET_OWNER_UID, uintptr(unsafe.Pointer(&owner))); e != 0 {
+			return r, fmt.Errorf("ioctl(NS_GET_OWNER_UID): %w", e)
+		}
+		r.Made = owner == euid // of the one directly below the task's own, which is looked at last
+		switch err := up(unix.NS_GET_PARENT); {
+		case errors.Is(err, unix.EPERM):
+			return NSFile{Foreign: true, Kind: r.Kind}, nil
+		case err != nil:
+			return r, fmt.Errorf("ioctl(NS_GET_PARENT): %w", err)
+		}
+	}
+	return NSFile{Foreign: true, Kind: r.Kind}, nil
+}
+
+// KindOf is the kind of namespace that a CLONE_NEW flag means, as /proc/PID/ns
+// names it; "" for other numbers.
+func KindOf(flag int) string {
+	for _, k := range Kinds() {
+		if k.Flag == flag {
+			return k.Name
+		}
+	}
+	return ""
+}
+
+// A Kind is a kind of namespace.
+type Kind struct {
+	Name string // of its file in /proc/PID/ns: "net"
+	Flag int    // CLONE_NEWNET
+}
+
+// Kinds are the kinds of namespaces in the order in which kernel/nsproxy.c:validate_nsset enters them.
+func Kinds() []Kind {
+	return []Kind{{"user", unix.CLONE_NEWUSER}, {"mnt", unix.CLONE_NEWNS}, {"uts", unix.CLONE_NEWUTS}, {"ipc", unix.CLONE_NEWIPC},
+		{"pid", unix.CLONE_NEWPID}, {"cgroup", unix.CLONE_NEWCGROUP}, {"net", unix.CLONE_NEWNET}, {"time", unix.CLONE_NEWTIME}}
+}
