@@ -48,6 +48,14 @@ var miscRules = []check.Rule{
 		Name: "memfd", Calls: []string{"memfd_create"}, Doc: "make a memory file",
 		Gates: check.Gates(seccomp.Filter, memfdExec),
 	},
+	{
+		Name: "rseq", Calls: []string{"rseq"}, Doc: "register restartable sequences of this thread",
+		Gates: check.Gates(seccomp.Filter, rseqSignature),
+	},
+	{
+		Name: "io_uring request", Calls: []string{"io_uring_enter"}, Doc: "have an io_uring do something",
+		Gates: check.Gates(seccomp.Filter, ringRestriction),
+	},
 }
 
 const (
@@ -117,4 +125,45 @@ var memfdExec = check.Gate{Doc: &memfdDoc, Run: func(p *check.Pass) check.Verdic
 	}
 	return p.Deny("vm.memfd_noexec is 2: memory files that can be executed are refused",
 		check.Change{Kind: check.ChangeCode, Risk: check.LowRisk, Text: "make it with MFD_NOEXEC_SEAL"}, sysctl.Set("vm.memfd_noexec", "1"))
+}}
+
+var rseqDoc = check.Doc{
+	ID: "rseq.signature", Title: "signature of the registered area",
+	Text:   "A thread's area of restartable sequences is registered with a signature; to take it back, or to register it once more, takes the same.",
+	Kernel: "kernel/rseq.c:rseq",
+	Man:    "rseq(2)",
+	Cause:  check.State,
+	Errnos: []syscall.Errno{syscall.EPERM},
+}
+
+var rseqSignature = check.Gate{Doc: &rseqDoc, Run: func(p *check.Pass) check.Verdict {
+	if p.Seen == 0 {
+		return p.Faint("with which signature the area was registered is told only to a tracer")
+	}
+	return p.Deny("the area was registered with another signature", // nothing else in this call answers EPERM
+		check.Change{Kind: check.ChangeCode, Risk: check.LowRisk, Text: "pass the signature that it was registered with (RSEQ_SIG of the C library), or leave it to the library that registered it"})
+}}
+
+var ringRestrictionDoc = check.Doc{
+	ID: "io_uring.restriction", Title: "request that the io_uring allows",
+	Text: "A ring can be restricted to some requests before it is enabled (IORING_REGISTER_RESTRICTIONS); others complete with EACCES. " +
+		"The kernel shows the restrictions of a ring nowhere.",
+	Kernel: "io_uring/io_uring.c:io_init_req, io_check_restriction",
+	Man:    "io_uring_register(2)",
+	Cause:  check.State,
+	Errnos: []syscall.Errno{syscall.EACCES},
+}
+
+const ringNop = 0 // IORING_OP_NOP
+
+var ringRestriction = check.Gate{Doc: &ringRestrictionDoc, Run: func(p *check.Pass) check.Verdict {
+	const hidden = "whether the ring is restricted (IORING_REGISTER_RESTRICTIONS) is shown nowhere"
+	switch {
+	case p.Seen == 0:
+		return p.Faint(hidden)
+	case !p.Op.Has("opcode") || p.Op.Int("opcode") != ringNop: // the request itself may have been refused
+		return p.UnknownFor(hidden + "; if the request does what a system call does, pass that call's operation")
+	}
+	return p.Infer("the ring is restricted to other requests (IORING_REGISTER_RESTRICTIONS): a no-op is refused for no other reason",
+		check.Change{Kind: check.ChangeCode, Text: "allow the request where the ring is set up, before IORING_REGISTER_ENABLE_RINGS"})
 }}

@@ -31,6 +31,7 @@ var families = [][]check.Rule{
 	ioctlRules,
 	fcntlRules,
 	ipcRules,
+	queueRules,
 	miscRules,
 }
 
