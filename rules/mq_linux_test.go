@@ -3,6 +3,7 @@ package rules_test
 import (
 	"errors"
 	"os"
+	"runtime"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -64,6 +65,21 @@ func withQueue(s kerneltest.Subject, mode uint32, mount bool) kerneltest.Subject
 	return s
 }
 
+// withForeignQueues is a subject whose queue q is root's, and that sees another
+// IPC namespace's queues, where q is open to all.
+func withForeignQueues(s kerneltest.Subject) kerneltest.Subject {
+	s = withQueue(s, 0o666, true)
+	prepare := s.Prepare
+	s.Prepare = func(c *kerneltest.C) {
+		prepare(c)
+		require.NoError(c, unix.Unshare(unix.CLONE_NEWIPC))
+		fd, err := mqOpen("q", unix.O_CREAT|unix.O_EXCL|unix.O_RDWR, 0o600)
+		require.NoError(c, err)
+		require.NoError(c, unix.Close(fd))
+	}
+	return s
+}
+
 func queueCases() []live {
 	mode, override, owner := eperm.FileMode, capability.CAP_DAC_OVERRIDE, capability.CAP_FOWNER
 	reading := capability.CAP_DAC_READ_SEARCH
@@ -86,6 +102,8 @@ func queueCases() []live {
 			errno: unix.EACCES, cause: mode, cap: override, sure: eperm.Likely, freed: holds},
 		{name: "queue that is not mounted", subject: withQueue(nobody, 0o600, false), try: opensQueue("q", unix.O_RDONLY), op: always(op.MqOpen("q", unix.O_RDONLY)),
 			errno: unix.EACCES, cause: mode, cap: capability.None, sure: eperm.Possible, says: "no file system of queues is mounted where this process looks", freed: holds},
+		{name: "another namespace's queues are mounted", subject: withForeignQueues(nobody), try: opensQueue("q", unix.O_RDONLY), op: always(op.MqOpen("q", unix.O_RDONLY)),
+			errno: unix.EACCES, cause: mode, cap: capability.None, sure: eperm.Possible, says: "whether /mnt shows the queues of this IPC namespace is told nowhere"},
 		{name: "slash in a queue's name", ids: "mq_open.EACCES.2", try: opensQueue("a/b", unix.O_RDONLY), op: always(op.MqOpen("a/b", unix.O_RDONLY)),
 			errno: unix.EACCES, cause: eperm.State, cap: capability.None, says: "The name of the queue has a slash: a/b"},
 		{name: "queue's name with the slash of the library", subject: withQueue(kerneltest.Subject{}, 0o600, false), try: opensQueue("/q", unix.O_RDONLY), op: always(op.MqOpen("/q", unix.O_RDONLY)),
@@ -150,6 +168,7 @@ func (r *ring) do(name string, opcode uint8, fd int32, addr unsafe.Pointer) erro
 	if _, _, e := unix.Syscall6(unix.SYS_IO_URING_ENTER, uintptr(r.fd), 1, 1, 1, 0, 0); e != 0 { // IORING_ENTER_GETEVENTS
 		return errors.New("io_uring_enter: " + e.Error()) // not what is looked for
 	}
+	runtime.KeepAlive(addr)
 	res := *(*int32)(unsafe.Pointer(&r.cq[r.cqCQEs+8]))
 	atomic.AddUint32((*uint32)(unsafe.Pointer(&r.cq[r.cqHead])), 1)
 	if res < 0 {
@@ -166,6 +185,9 @@ const (
 	ringOpenat = 18 // IORING_OP_OPENAT
 )
 
+// onlyOpenat is a struct io_uring_restriction: IORING_RESTRICTION_SQE_OP.
+var onlyOpenat = [16]byte{0: 1, 2: ringOpenat}
+
 // restricted makes a no-op on a ring that allows only IORING_OP_OPENAT.
 func restricted(string) error {
 	r, err := newRing(ringDisabled)
@@ -175,7 +197,7 @@ func restricted(string) error {
 	defer r.close()
 	var only [16]byte                                                                                             // struct io_uring_restriction
 	only[0], only[2] = 1, ringOpenat                                                                              // IORING_RESTRICTION_SQE_OP
-	for _, reg := range []struct{ opcode, arg, n uintptr }{{11, uintptr(unsafe.Pointer(&only)), 1}, {12, 0, 0}} { // IORING_REGISTER_RESTRICTIONS, _ENABLE_RINGS
+	for _, reg := range []struct{ opcode, arg, n uintptr }{{11, uintptr(unsafe.Pointer(&onlyOpenat)), 1}, {12, 0, 0}} { // IORING_REGISTER_RESTRICTIONS, _ENABLE_RINGS
 		if _, _, e := unix.Syscall6(unix.SYS_IO_URING_REGISTER, uintptr(r.fd), reg.opcode, reg.arg, reg.n, 0, 0); e != 0 {
 			return errors.New("io_uring_register: " + e.Error())
 		}
