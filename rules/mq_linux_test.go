@@ -186,7 +186,11 @@ const (
 )
 
 // onlyOpenat is a struct io_uring_restriction: IORING_RESTRICTION_SQE_OP.
-var onlyOpenat = [16]byte{0: 1, 2: ringOpenat}
+var onlyOpenat = struct {
+	kind  uint16
+	sqeOp uint8
+	_     [13]byte
+}{kind: 1, sqeOp: ringOpenat}
 
 // restricted makes a no-op on a ring that allows only IORING_OP_OPENAT.
 func restricted(string) error {
@@ -195,8 +199,8 @@ func restricted(string) error {
 		return err
 	}
 	defer r.close()
-	var only [16]byte                                                                                             // struct io_uring_restriction
-	only[0], only[2] = 1, ringOpenat                                                                              // IORING_RESTRICTION_SQE_OP
+	var only [16]byte                                                                                                   // struct io_uring_restriction
+	only[0], only[2] = 1, ringOpenat                                                                                    // IORING_RESTRICTION_SQE_OP
 	for _, reg := range []struct{ opcode, arg, n uintptr }{{11, uintptr(unsafe.Pointer(&onlyOpenat)), 1}, {12, 0, 0}} { // IORING_REGISTER_RESTRICTIONS, _ENABLE_RINGS
 		if _, _, e := unix.Syscall6(unix.SYS_IO_URING_REGISTER, uintptr(r.fd), reg.opcode, reg.arg, reg.n, 0, 0); e != 0 {
 			return errors.New("io_uring_register: " + e.Error())
