@@ -82,15 +82,9 @@ func setID(kind string, c check.Cap) check.Gate {
 		if !ok {
 			return p.Unknown()
 		}
-		own := []uint32{ids.RUID, ids.SUID}
-		if p.Op.Is("setreuid", "setresuid") {
-			own = append(own, ids.EUID)
-		}
+		real, effective, saved := ids.RUID, ids.EUID, ids.SUID
 		if kind == "gid" {
-			own = []uint32{ids.RGID, ids.SGID}
-			if p.Op.Is("setregid", "setresgid") {
-				own = append(own, ids.EGID)
-			}
+			real, effective, saved = ids.RGID, ids.EGID, ids.SGID
 		}
 		foreign, any := int64(0), false
 		for _, name := range []string{kind, "r" + kind, "e" + kind, "s" + kind} {
@@ -98,9 +92,13 @@ func setID(kind string, c check.Cap) check.Gate {
 			if !p.Op.Has(name) || id < 0 {
 				continue
 			}
-			mine := false
-			for _, o := range own {
-				mine = mine || uint32(id) == o
+			n := uint32(id)
+			mine := n == real || n == effective || n == saved
+			switch { // __sys_setuid knows no effective id, __sys_setreuid no saved one as the new real id
+			case name == kind:
+				mine = n == real || n == saved
+			case name == "r"+kind && p.Op.Is("setreuid", "setregid"):
+				mine = n == real || n == effective
 			}
 			if !mine {
 				foreign, any = id, true

@@ -365,6 +365,8 @@ func namespaceIncidents() []live {
 			_, _, err := syscall.StartProcess("/x", []string{"x"}, &syscall.ProcAttr{Sys: &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER}})
 			return err
 		}, op: always(op.Clone(unix.CLONE_NEWUSER)), errno: unix.EPERM, cause: eperm.State, cap: capability.None},
+		{ids: "I225", name: "lower oom_score_adj in a user namespace", subject: inside, try: func(string) error { return writeText("/proc/self/oom_score_adj", "-500") },
+			op: always(op.Write("/proc/self/oom_score_adj")), errno: unix.EACCES, cause: eperm.UserNamespace, cap: capability.CAP_SYS_RESOURCE},
 		deny,
 	}
 }

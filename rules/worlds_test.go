@@ -1,6 +1,7 @@
 package rules_test
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -46,9 +47,10 @@ func fileName(test string) string {
 // record writes a world down, with the directory of the test under a name that stays.
 func record(t *testing.T, dir string, got seen) {
 	require.NoError(t, os.MkdirAll(worlds, 0o755))
-	world := strings.ReplaceAll(got.World, dir, "/srv/test")
-	d := explainWorld(t, world)
-	text := fmt.Sprintf("%s\n-- world --\n%s-- want --\n%s\n", d, world, want(d))
+	world := strings.ReplaceAll(got.World, dir, "/tmp/live")
+	world = regexp.MustCompile(`/tmp/go-build\d+/b\d+/rules\.test`).ReplaceAllString(world, "/tmp/app")
+	d := explainWorld(t, explainWorld(t, world).Snapshot()) // the lines are in the order of the names that they have now
+	text := fmt.Sprintf("%s\n-- world --\n%s-- want --\n%s\n", d, d.Snapshot(), want(d))
 	require.NoError(t, os.WriteFile(filepath.Join(worlds, fileName(t.Name())), []byte(text), 0o644))
 }
 
@@ -58,4 +60,31 @@ func want(d *eperm.Diagnosis) string {
 		s += fmt.Sprintf("\nremedy [%s] %s → %s", r.For, r.Title, r.Then)
 	}
 	return s
+}
+
+// TestWorlds replays the recorded worlds: by anybody, on any machine.
+func TestWorlds(t *testing.T) {
+	files, err := filepath.Glob(worlds + "/*.txtar")
+	require.NoError(t, err)
+	require.Greater(t, len(files), 50)
+	for _, f := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(f), ".txtar"), func(t *testing.T) {
+			b, err := os.ReadFile(f)
+			require.NoError(t, err)
+			world, wanted, err := cutWorld(string(b))
+			require.NoError(t, err)
+			d := explainWorld(t, world)
+			require.Equal(t, strings.TrimSpace(wanted), strings.TrimSpace(want(d)), "%+v", d)
+			require.Equal(t, world, d.Snapshot(), "a replayed world records itself again")
+		})
+	}
+}
+
+func cutWorld(text string) (world, wanted string, err error) {
+	_, rest, ok := strings.Cut(text, "\n-- world --\n")
+	world, wanted, ok2 := strings.Cut(rest, "-- want --\n")
+	if !ok || !ok2 {
+		return "", "", errors.New("no section world and want")
+	}
+	return world, wanted, nil
 }
