@@ -99,6 +99,7 @@ func TestClauses(t *testing.T) {
 		{"requests", requestCases()},
 		{"fcntl", fcntlCases()},
 		{"ipc", ipcCases()},
+		{"quotas", quotaCases()},
 		{"queues", slices.Concat(queueCases(), ringCases(), oddCases())},
 		{"sockets", socketCases()},
 		{"calls", callCases()},

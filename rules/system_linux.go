@@ -83,7 +83,7 @@ var systemRules = []check.Rule{
 	},
 	{
 		Name: "quota", Calls: []string{"quotactl", "quotactl_fd"}, Doc: "manage quotas",
-		Gates: check.Gates(seccomp.Filter, need(userns.Initial(), capability.CAP_SYS_ADMIN)), // fs/quota/quota.c:check_quotactl_permission
+		Gates: check.Gates(seccomp.Filter, lsm.Asked(quotaAllowed), lsm.Hooks(lsm.Other, "quotactl")), // fs/quota/quota.c:check_quotactl_permission
 	},
 	{
 		Name: "handle", Calls: []string{"open_by_handle_at"}, Doc: "open a file by its handle",

@@ -1,0 +1,58 @@
+package rules
+
+import (
+	"slices"
+	"syscall"
+
+	"github.com/go-eperm/eperm/capability"
+	"github.com/go-eperm/eperm/check"
+	"github.com/go-eperm/eperm/task"
+	"github.com/go-eperm/eperm/userns"
+)
+
+var quotaDoc = check.Doc{
+	ID: "quota.permission", Title: "a question that anybody may ask, or",
+	Text: "Anybody may ask for the format, the state and a sync of quotas, and for the quota of the own effective user id or of one of the own groups; " +
+		"everything else takes CAP_SYS_ADMIN in the initial user namespace.",
+	Kernel: "fs/quota/quota.c:check_quotactl_permission",
+	Man:    "quotactl(2)",
+	Cause:  check.MissingCapability,
+	Errnos: []syscall.Errno{syscall.EPERM},
+}
+
+// The commands of quotactl (include/uapi/linux/quota.h, dqblk_xfs.h).
+const (
+	qSync, qGetFmt, qGetInfo, qGetQuota              = 0x800001, 0x800004, 0x800005, 0x800007
+	qXGetQuota, qXGetQstat, qXQuotaSync, qXGetQstatV = 0x5803, 0x5805, 0x5807, 0x5808
+	userQuota, groupQuota                            = 0, 1
+)
+
+var quotaAllowed = check.Gate{Doc: &quotaDoc, Param: "CAP_SYS_ADMIN", Run: func(p *check.Pass) check.Verdict {
+	command, kind, id := (p.Op.Int("cmd")&0xffffffff)>>8, p.Op.Int("cmd")&0xff, uint32(p.Op.Int("id"))
+	switch command {
+	case qSync, qGetFmt, qGetInfo, qXGetQstat, qXGetQstatV, qXQuotaSync:
+		return p.AllowFor("anybody may ask this")
+	case qGetQuota, qXGetQuota:
+		ids, ok := task.IDs.Read(p, "")
+		if !ok {
+			return p.Unknown()
+		}
+		if kind == userQuota && ids.EUID == id {
+			return p.AllowFor("it asks for its own quota")
+		}
+		if kind == groupQuota {
+			groups, ok := task.Groups.Read(p, "")
+			if !ok {
+				return p.Unknown()
+			}
+			if ids.EGID == id || slices.Contains(groups.List, id) {
+				return p.AllowFor("it asks for the quota of a group of its own")
+			}
+		}
+	}
+	v := capability.Verdict(p, userns.Initial(), "", capability.CAP_SYS_ADMIN)
+	if !p.Op.Has("cmd") && v.Decision == check.Denies {
+		return p.UnknownFor("which command was given is not known; most take CAP_SYS_ADMIN, which is not held")
+	}
+	return v
+}}
