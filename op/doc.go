@@ -9,6 +9,7 @@
 //	path, newpath      the object, and the new name (rename, link; putold of pivot_root)
 //	nofollow           1 if a final symbolic link is not followed
 //	fd                 a descriptor instead of a path
+//	dirfd, relpath     a path below a descriptor of the task (newdirfd, newrelpath; only of Decode)
 //	flags, mode        as the system call takes them (mode as st_mode)
 //	dev, uid, gid      new ids: -1 leaves them; reuid …: ruid, euid, suid
 //	now                1 if times are set to now

@@ -1,0 +1,302 @@
+package op
+
+import (
+	"encoding/binary"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"github.com/go-eperm/eperm/check"
+)
+
+// openHow is struct open_how of openat2(2).
+func openHow(d *decoder) {
+	how, ok := d.record(d.raw[2], 24)
+	if !ok || d.raw[3] < 24 { // OPEN_HOW_SIZE_VER0
+		d.drop("path", "dirfd", "relpath") // from where it is resolved is not known
+		return
+	}
+	d.add(check.I("flags", how.u64(0)))
+	d.nofollow(d.named(how.u64(0)))
+	if resolve := how.u64(16); resolve != 0 {
+		d.add(check.I("resolve", resolve))
+		if s := d.o.Str("path"); resolve&0x10 != 0 && d.o.Has("path") { // RESOLVE_IN_ROOT: "/" is the directory
+			d.drop("path")
+			d.add(check.I("dirfd", int32(d.raw[0])))
+			d.add(check.S("relpath", s))
+		}
+	}
+}
+
+// utimensat is fs/utimes.c:do_utimes: no times, or UTIME_NOW twice, is now.
+func utimensat(d *decoder) {
+	const now = 0x3fffffff // UTIME_NOW
+	size := 2 * d.word     // struct timespec
+	if d.wide {
+		size = 16
+	}
+	flags := d.raw[3]
+	d.nofollow(flags&atSymlinkNofollow != 0)
+	d.empty(0, 1, d.raw[1] == 0 || flags&atEmptyPath != 0)
+	if d.raw[2] == 0 {
+		d.add(check.I("now", 1))
+		return
+	}
+	times, ok := d.record(d.raw[2], 2*size)
+	switch {
+	case !ok: // whether it is now decides; without it nothing is to be judged
+		d.drop("path", "fd", "dirfd", "relpath")
+	case times.u32(size/2) == now && times.u32(size+size/2) == now:
+		d.add(check.I("now", 1))
+	}
+}
+
+// groups is the list of setgroups(2).
+func groups(d *decoder) {
+	size := 4
+	if d.gid16 {
+		size = 2
+	}
+	n := int(int32(d.raw[0]))
+	if n <= 0 || n > 65536 { // NGROUPS_MAX
+		return
+	}
+	list, ok := d.record(d.raw[1], n*size)
+	for i := 0; ok && i < n; i++ {
+		var gid int64
+		if d.gid16 {
+			gid = id16(list.u16(i * size))
+		} else {
+			gid = id(list.u32(i * size))
+		}
+		d.add(check.I("gid"+strconv.Itoa(i), gid))
+	}
+}
+
+// capset is capset(2): a header, and one or two structs of sets.
+func capset(d *decoder) {
+	head, ok := d.record(d.raw[0], 8)
+	if !ok {
+		return
+	}
+	if pid := int32(head.u32(4)); pid != 0 {
+		d.add(check.I("pid", pid))
+	}
+	n := map[uint32]int{0x19980330: 1, 0x20071026: 2, 0x20080522: 2}[head.u32(0)]
+	sets, ok := d.record(d.raw[1], 12*n)
+	for i, name := range []string{"effective", "permitted", "inheritable"} {
+		if ok {
+			v := uint64(sets.u32(4 * i))
+			if n == 2 {
+				v |= uint64(sets.u32(12+4*i)) << 32
+			}
+			d.add(check.I(name, v))
+		}
+	}
+}
+
+// limits is struct rlimit of numbers of size bytes.
+func (d *decoder) limits(addr uint64, size int) {
+	r, ok := d.record(addr, 2*size)
+	if !ok {
+		return
+	}
+	for i, name := range []string{"soft", "hard"} {
+		v := uint64(0)
+		if size == 8 {
+			v = r.u64(8 * i)
+		} else if v = uint64(r.u32(4 * i)); v == 0xffffffff {
+			v = ^uint64(0) // RLIM_INFINITY
+		}
+		d.add(check.I(name, v))
+	}
+}
+
+// schedAttr is struct sched_attr of sched_setattr(2).
+func schedAttr(d *decoder) {
+	a, ok := d.record(d.raw[1], 24)
+	if !ok || a.u32(0) != 0 && a.u32(0) < 48 { // SCHED_ATTR_SIZE_VER0
+		return
+	}
+	flags := a.u64(8)
+	if flags&8 == 0 { // SCHED_FLAG_KEEP_POLICY
+		policy := a.u32(4)
+		if flags&1 != 0 { // SCHED_FLAG_RESET_ON_FORK
+			policy |= 0x40000000
+		}
+		d.add(check.I("policy", int32(policy)))
+	}
+	if flags&0x10 == 0 { // SCHED_FLAG_KEEP_PARAMS
+		d.add(check.I("prio", int32(a.u32(20))))
+		d.add(check.I("nice", int32(a.u32(16))))
+	}
+}
+
+// cloneArgs is struct clone_args of clone3(2), which has grown.
+func cloneArgs(d *decoder) {
+	size := d.raw[1]
+	a, ok := d.record(d.raw[0], int(min(size, 88)))
+	if !ok || size < 64 { // CLONE_ARGS_SIZE_VER0
+		return
+	}
+	flags := a.u64(0)
+	d.add(check.I("flags", flags))
+	if len(a) >= 80 && a.u64(72) != 0 {
+		d.add(check.I("set_tid", a.u64(72)))
+	}
+	if len(a) >= 88 && flags&0x200000000 != 0 { // CLONE_INTO_CGROUP
+		d.add(check.I("cgroup_fd", int32(a.u64(80))))
+	}
+}
+
+// perfAttr is struct perf_event_attr.
+func perfAttr(d *decoder) {
+	a, ok := d.record(d.raw[0], 48)
+	if !ok {
+		return
+	}
+	d.add(check.I("type", a.u32(0)))
+	d.add(check.I("sample_type", a.u64(24)))
+	d.add(check.I("exclude_kernel", a[40]>>5&1))
+}
+
+// siCode is the si_code of a siginfo.
+func siCode(i int) func(*decoder) {
+	return func(d *decoder) {
+		if d.raw[i] != 0 {
+			d.number("si_code", d.raw[i]+8)
+		}
+	}
+}
+
+// mapped is the file of mmap(2), where it maps one.
+func mapped(d *decoder) {
+	if d.raw[3]&0x20 == 0 { // MAP_ANONYMOUS
+		d.add(check.I("fd", int32(d.raw[4])))
+	}
+}
+
+// moveMount is move_mount(2): both links are not followed unless flags say so.
+func moveMount(d *decoder) {
+	flags := d.raw[4]
+	if s, ok := d.text(d.raw[3]); ok && s == "" && flags&0x40 != 0 { // MOVE_MOUNT_T_EMPTY_PATH
+		d.drop("newpath", "newdirfd", "newrelpath")
+		if fd := int32(d.raw[2]); fd == atFD {
+			d.add(check.S("newpath", "."))
+		} else {
+			d.add(check.S("newpath", descriptor(int64(fd))))
+		}
+	}
+	d.nofollow(flags&1 == 0)    // MOVE_MOUNT_F_SYMLINKS
+	d.empty(0, 1, flags&4 != 0) // MOVE_MOUNT_F_EMPTY_PATH
+}
+
+// mountSetattr is struct mount_attr.
+func mountSetattr(d *decoder) {
+	if a, ok := d.record(d.raw[3], 32); ok && d.raw[4] >= 32 { // MOUNT_ATTR_SIZE_VER0
+		d.add(check.I("set", a.u64(0)))
+		d.add(check.I("clear", a.u64(8)))
+		if a.u64(0)&0x100000 != 0 { // MOUNT_ATTR_IDMAP
+			d.add(check.S("userns", descriptor(int64(int32(a.u64(24))))))
+		}
+	}
+	atFlags(2)(d)
+}
+
+// mountID is struct mnt_id_req.
+func mountID(d *decoder) {
+	head, ok := d.record(d.raw[0], 24) // MNT_ID_REQ_SIZE_VER0
+	if !ok || head.u32(0) < 24 {
+		return
+	}
+	d.add(check.I("mnt_id", head.u64(8)))
+	if head.u32(0) >= 32 {
+		if more, ok := d.record(d.raw[0], 32); ok && more.u64(24) != 0 {
+			d.add(check.I("mnt_ns", more.u64(24)))
+		}
+	}
+}
+
+// fanotifyMark is the object that is marked: its mask takes two registers on 386.
+func fanotifyMark(d *decoder) {
+	dir := 3
+	if d.word == 4 {
+		dir = 4
+	}
+	d.at("path", dir, dir+1)
+	d.nofollow(d.raw[1]&4 != 0) // FAN_MARK_DONT_FOLLOW
+	d.empty(dir, dir+1, d.raw[dir+1] == 0)
+}
+
+// address is a socket address. The protocol of a netlink socket is not in it,
+// and neither ports nor groups can be judged without: they are left out.
+func (d *decoder) address(addr, size uint64) {
+	if size > 128 { // sizeof(struct sockaddr_storage)
+		return
+	}
+	a, ok := d.record(addr, int(size))
+	if !ok || len(a) < 2 {
+		return
+	}
+	family := a.u16(0)
+	args := []check.Arg{check.I("family", family)}
+	switch {
+	case family == afUnix:
+		args = unixAddress(d.o.Call, a, args)
+	case family == afInet && len(a) >= 16:
+		args = inetAddress(netip.AddrFrom4([4]byte(a[4:8])), a, args)
+	case family == afInet6 && len(a) >= 24: // SIN6_LEN_RFC2133
+		args = inetAddress(netip.AddrFrom16([16]byte(a[8:24])), a, args)
+	case family == afVsock && len(a) >= 16:
+		args = append(args, check.I("port", a.u32(4)))
+	}
+	d.o.Args = append(args, d.o.Args...)
+}
+
+func unixAddress(call string, a record, args []check.Arg) []check.Arg {
+	name := string(a[2:])
+	if name == "" || name[0] == 0 { // autobind, or abstract
+		return append(args, check.S("address", strings.Replace(name, "\x00", "@", 1)), check.I("abstract", 1))
+	}
+	name, _, _ = strings.Cut(name, "\x00")
+	args = append(args, check.S("address", name), check.S("path", name))
+	if call == "bind" {
+		args = append(args, check.I("nofollow", 1))
+	}
+	return args
+}
+
+func inetAddress(ip netip.Addr, a record, args []check.Arg) []check.Arg {
+	port := binary.BigEndian.Uint16(a[2:])
+	return append(args, check.S("address", net.JoinHostPort(ip.String(), strconv.Itoa(int(port)))), check.S("ip", ip.String()), check.I("port", port))
+}
+
+// message is struct msghdr: its address, and its first control message.
+func message(d *decoder) {
+	w := d.word
+	head, ok := d.record(d.raw[1], 7*w) // the members are longs, or padded to them
+	if !ok {
+		return
+	}
+	d.address(d.ulong(head, 0), uint64(head.u32(w)))
+	addr, size := d.ulong(head, 4*w), d.ulong(head, 5*w)
+	if size < uint64(w)+8 {
+		return
+	}
+	control, ok := d.record(addr, w+8) // struct cmsghdr
+	if !ok {
+		return
+	}
+	level, typ := int32(control.u32(w)), int32(control.u32(w+4))
+	if creds, ok := d.record(addr+uint64(w)+8, 12); ok && level == 1 && typ == 2 && size >= uint64(w)+20 { // SCM_CREDENTIALS
+		if !d.o.Has("family") {
+			d.add(check.I("family", afUnix))
+		}
+		d.add(check.I("pid", int32(creds.u32(0))))
+		d.add(check.I("uid", id(creds.u32(4))))
+		d.add(check.I("gid", id(creds.u32(8))))
+	}
+	d.add(check.I("level", level))
+	d.add(check.I("optname", typ))
+}
