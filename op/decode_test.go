@@ -78,7 +78,7 @@ func TestDecodeMakesWhatTheConstructorsMake(t *testing.T) {
 	}{
 		{"openat", []uint64{atCwd, p, 0x241, 0o644}, op.Open("/srv/data", 0x241), nil},
 		{"openat", []uint64{7, p, 0xc1}, op.Open("/srv/data", 0xc1), nil}, // the descriptor does not matter to an absolute path
-		{"fchownat", []uint64{atCwd, p, 3000000000, minus1, 0}, op.Chown("/srv/data", 3000000000, -1), nil},
+		{"fchownat", []uint64{atCwd, p, 2000000000, minus1, 0}, op.Chown("/srv/data", 2000000000, -1), nil},
 		{"fchownat", []uint64{atCwd, p, 1, 2, 0x100}, op.Lchown("/srv/data", 1, 2), nil},
 		{"fchmodat", []uint64{atCwd, p, 0o100644}, op.Chmod("/srv/data", 0o644), nil},
 		{"utimensat", []uint64{atCwd, p, m.words(int64(1), int64(2), int64(3), int64(4)), 0}, op.Chtimes("/srv/data"), nil},
@@ -177,6 +177,11 @@ func TestDecodeDirectoryDescriptor(t *testing.T) {
 	require.Equal(t, "/x", o.Str("relpath"))
 	o = decode(t, "amd64", "openat2", m, atCwd, m.str("/x"), 0x99999, 24)
 	require.False(t, o.Has("path"))
+}
+
+func TestDecodeLargeID(t *testing.T) {
+	require.Equal(t, int64(3000000000), decode(t, "amd64", "setuid", nil, 3000000000).Int("uid"), "only -1 leaves an id")
+	require.Equal(t, int64(-1), decode(t, "amd64", "setreuid", nil, ^uint64(0)).Int("ruid"))
 }
 
 func TestDecodeCompat(t *testing.T) {
