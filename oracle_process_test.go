@@ -11,7 +11,6 @@ import (
 	"slices"
 	"syscall"
 	"testing"
-	"time"
 	"unsafe"
 
 	"github.com/stretchr/testify/require"
@@ -171,13 +170,7 @@ type compared struct {
 // The kernel is the oracle of processes too, in both directions; see TestOracleFiles.
 func TestOracleProcesses(t *testing.T) {
 	kerneltest.Require(t, kerneltest.Root)
-	seed := kerneltest.Once(t, func() uint64 {
-		if *oracleSeed != 0 {
-			return *oracleSeed
-		}
-		return uint64(time.Now().UnixNano())
-	})
-	t.Logf("-oracle.seed=%d", seed)
+	seed := loggedSeed(t)
 	subjects, targets := actors(), sleepers()
 	var pids []int
 	names := sortedKeys(targets)

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 	"unsafe"
 
 	"github.com/stretchr/testify/require"
@@ -229,13 +228,7 @@ func makeSocketDirs(t *testing.T) string {
 // Sockets, in both directions, as TestOracleFiles is for files.
 func TestOracleSockets(t *testing.T) {
 	kerneltest.Require(t, kerneltest.Root)
-	seed := kerneltest.Once(t, func() uint64 {
-		if *oracleSeed != 0 {
-			return *oracleSeed
-		}
-		return uint64(time.Now().UnixNano())
-	})
-	t.Logf("-oracle.seed=%d", seed)
+	seed := loggedSeed(t)
 	base := kerneltest.Once(t, func() string { return makeSocketDirs(t) })
 	subjects := socketSubjects()
 	n := *oracleRuns / len(subjects)

@@ -166,11 +166,8 @@ func idmap(id int) []syscall.SysProcIDMap {
 	return []syscall.SysProcIDMap{{ContainerID: 0, HostID: id, Size: 1}, {ContainerID: 1, HostID: 0, Size: 1}}
 }
 
-// The kernel is the oracle, in both directions: where it allows, no gate may
-// deny; where it refuses, the first gate that denies answers that errno, or one
-// before it is unknown.
-func TestOracleFiles(t *testing.T) {
-	kerneltest.Require(t, kerneltest.Root)
+// loggedSeed is the seed of one run: the flag's, or the time; children get the same.
+func loggedSeed(t *testing.T) uint64 {
 	seed := kerneltest.Once(t, func() uint64 {
 		if *oracleSeed != 0 {
 			return *oracleSeed
@@ -178,6 +175,15 @@ func TestOracleFiles(t *testing.T) {
 		return uint64(time.Now().UnixNano())
 	})
 	t.Logf("-oracle.seed=%d", seed)
+	return seed
+}
+
+// The kernel is the oracle, in both directions: where it allows, no gate may
+// deny; where it refuses, the first gate that denies answers that errno, or one
+// before it is unknown.
+func TestOracleFiles(t *testing.T) {
+	kerneltest.Require(t, kerneltest.Root)
+	seed := loggedSeed(t)
 	subjects := oracleSubjects()
 	total := 0
 	for _, name := range sortedKeys(subjects) {

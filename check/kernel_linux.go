@@ -58,6 +58,25 @@ const maxFile = 1 << 20
 // ReadFile reads a whole small file, of procfs for example, with plain system
 // calls (9 µs where os.ReadFile takes 31). A file of over 1 MiB is cut.
 func (k *Kernel) ReadFile(path string) ([]byte, error) {
+	return readInto(path, make([]byte, 0, 4096))
+}
+
+// ReadText is ReadFile of a file that is short as a rule, as a string. It
+// reads through a buffer of the world's, so that only the text is allocated.
+func (k *Kernel) ReadText(path string) (string, error) {
+	if k.scratch == nil {
+		k.scratch = make([]byte, 0, 8192)
+	}
+	b, err := readInto(path, k.scratch[:0])
+	if err != nil {
+		return "", err
+	}
+	k.scratch = b
+	return string(b), nil
+}
+
+// readInto reads a file into an empty buffer, which grows as needed.
+func readInto(path string, buf []byte) ([]byte, error) {
 	fd, err := retry(func() (int, error) {
 		return unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
 	})
@@ -65,7 +84,6 @@ func (k *Kernel) ReadFile(path string) ([]byte, error) {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
 	defer unix.Close(fd)
-	buf := make([]byte, 0, 4096)
 	for len(buf) < maxFile {
 		if len(buf) == cap(buf) {
 			buf = append(buf, make([]byte, cap(buf))...)[:len(buf)]
@@ -80,38 +98,6 @@ func (k *Kernel) ReadFile(path string) ([]byte, error) {
 		buf = buf[:len(buf)+n]
 	}
 	return buf, nil
-}
-
-// ReadText is ReadFile of a file that is short as a rule, as a string. It
-// reads through a buffer of the world's, so that only the text is allocated.
-func (k *Kernel) ReadText(path string) (string, error) {
-	if k.scratch == nil {
-		k.scratch = make([]byte, 8192)
-	}
-	fd, err := retry(func() (int, error) {
-		return unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
-	})
-	if err != nil {
-		return "", fmt.Errorf("open %s: %w", path, err)
-	}
-	defer unix.Close(fd)
-	n := 0
-	for {
-		if n == len(k.scratch) {
-			if n >= maxFile {
-				return string(k.scratch[:n]), nil
-			}
-			k.scratch = append(k.scratch, make([]byte, n)...)
-		}
-		m, err := retry(func() (int, error) { return unix.Read(fd, k.scratch[n:]) })
-		if err != nil {
-			return "", fmt.Errorf("read %s: %w", path, err)
-		}
-		if m == 0 {
-			return string(k.scratch[:n]), nil
-		}
-		n += m
-	}
 }
 
 func retry(f func() (int, error)) (n int, err error) {
