@@ -244,6 +244,14 @@ func errnoName(e syscall.Errno) string {
 		return "ENOSPC"
 	case syscall.EUSERS:
 		return "EUSERS"
+	case syscall.EOVERFLOW:
+		return "EOVERFLOW"
+	case syscall.ELOOP:
+		return "ELOOP"
+	case syscall.ENOENT:
+		return "ENOENT"
+	case syscall.EIO:
+		return "EIO"
 	}
 	return fmt.Sprintf("errno %d", int(e))
 }

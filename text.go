@@ -12,6 +12,9 @@ import (
 // width is the columns that text is wrapped to.
 const width = 98
 
+// maxTitle is how long a gate's name may be to have its verdict beside it.
+const maxTitle = 40
+
 // maxShown is how many facts of the deciding gate are shown.
 const maxShown = 6
 
@@ -124,15 +127,20 @@ func (d *Diagnosis) writeWalk(b *strings.Builder) {
 	}
 	long := 0
 	for _, r := range rows {
-		long = max(long, utf8.RuneCountInString(r.title))
+		if n := utf8.RuneCountInString(r.title); n <= maxTitle {
+			long = max(long, n)
+		}
 	}
-	long = min(long, 44)
 	for _, r := range rows {
 		if r.mark == "" {
 			fmt.Fprintf(b, "  %s\n", r.title)
 			continue
 		}
 		line := fmt.Sprintf("  %s %-*s  %s", r.mark, long, r.title, oneLine(r.words))
+		if utf8.RuneCountInString(r.title) > long { // a line of its own
+			b.WriteString(wrap("  "+r.mark+" "+r.title, "    ", width))
+			line = strings.Repeat(" ", 6+long) + oneLine(r.words)
+		}
 		if r.from != "" {
 			line += "  [" + r.from + "]"
 		}

@@ -61,7 +61,7 @@ var OfFile = check.Probe[FileCaps]{Name: "file_caps", Source: "getxattr(security
 }}
 
 // Last is the highest capability that the kernel knows.
-var Last = check.Probe[task.Number]{Name: "cap_last_cap", Source: "/proc/sys/kernel/cap_last_cap", Live: func(k *check.Kernel, _ string) (task.Number, error) {
+var Last = check.Probe[task.Number]{Name: "cap_last_cap", Source: "/proc/sys/kernel/cap_last_cap", About: func(string) string { return "last capability of this kernel" }, Live: func(k *check.Kernel, _ string) (task.Number, error) {
 	b, err := k.ReadFile("/proc/sys/kernel/cap_last_cap")
 	if err != nil {
 		return task.Number{}, err

@@ -36,6 +36,47 @@ func FormatFields(v any) string {
 	return b.String()
 }
 
+// showFields is a struct of plain fields for people: what it holds alone goes
+// without a name, and what is zero has a word.
+func showFields(v any) string {
+	rv := reflect.ValueOf(v)
+	if rv.Kind() != reflect.Struct {
+		return strings.TrimPrefix(FormatFields(v), "=")
+	}
+	var only []int
+	for i, t := 0, rv.Type(); i < t.NumField(); i++ {
+		if f := t.Field(i); f.IsExported() && f.Tag.Get("check") != "-" {
+			only = append(only, i)
+		}
+	}
+	if len(only) != 1 {
+		if s := FormatFields(v); s != "" {
+			return s
+		}
+		return "nothing set"
+	}
+	f := rv.Field(only[0])
+	switch f.Kind() {
+	case reflect.Bool:
+		if f.Bool() {
+			return "yes"
+		}
+		return "no"
+	case reflect.String:
+		return strconv.Quote(f.String())
+	case reflect.Slice:
+		parts := make([]string, f.Len())
+		for i := range parts {
+			parts[i] = strings.TrimPrefix(FormatFields(f.Index(i).Interface()), "=")
+		}
+		if len(parts) == 0 {
+			return "none"
+		}
+		return strings.Join(parts, ", ")
+	}
+	return formatValue(f, rv.Type().Field(only[0]).Tag.Get("check"))
+}
+
 func formatValue(v reflect.Value, tag string) string {
 	if m, ok := v.Interface().(encoding.TextMarshaler); ok {
 		text, _ := m.MarshalText()

@@ -143,10 +143,10 @@ func (pr *Probe[T]) textOf(v any) string {
 }
 
 func (pr *Probe[T]) showOf(v any) string {
-	if pr.Show == nil {
-		return pr.textOf(v)
-	}
 	t, _ := v.(T)
+	if pr.Show == nil {
+		return showFields(t)
+	}
 	return pr.Show(t)
 }
 

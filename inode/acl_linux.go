@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 
 	"github.com/go-eperm/eperm/check"
 	"golang.org/x/sys/unix"
@@ -30,7 +32,7 @@ const (
 type ACL struct{ Entries []ACLEntry }
 
 // AccessACL is the access ACL of an object by its path, links followed.
-var AccessACL = check.Probe[ACL]{Name: "acl", Source: "getxattr(system.posix_acl_access)", Live: func(k *check.Kernel, key string) (ACL, error) {
+var AccessACL = check.Probe[ACL]{Name: "acl", Source: "getxattr(system.posix_acl_access)", Show: ACL.show, About: func(path string) string { return "ACL of " + path }, Live: func(k *check.Kernel, key string) (ACL, error) {
 	if err := sound(key); err != nil {
 		return ACL{}, err
 	}
@@ -59,4 +61,27 @@ func ParseACL(b []byte) (ACL, error) {
 		})
 	}
 	return a, nil
+}
+
+var aclTags = map[uint16]string{ACLUserObj: "user::", ACLUser: "user:", ACLGroupObj: "group::", ACLGroup: "group:", ACLMask: "mask::", ACLOther: "other::"}
+
+// show is the ACL as getfacl writes it: "user::rw-, user:1000:r--, mask::r--"; "none beyond the mode".
+func (a ACL) show() string {
+	if len(a.Entries) == 0 {
+		return "none beyond its mode"
+	}
+	parts := make([]string, len(a.Entries))
+	for i, e := range a.Entries {
+		parts[i] = aclTags[e.Tag]
+		if e.Tag == ACLUser || e.Tag == ACLGroup {
+			parts[i] += strconv.Itoa(int(e.ID)) + ":"
+		}
+		for bit, c := range []string{"r", "w", "x"} {
+			if e.Perm&(4>>bit) == 0 {
+				c = "-"
+			}
+			parts[i] += c
+		}
+	}
+	return strings.Join(parts, ", ")
 }

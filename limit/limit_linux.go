@@ -32,8 +32,25 @@ func Name(resource int) string {
 	return "RLIMIT_" + strconv.Itoa(resource)
 }
 
+// about is "RLIMIT_NOFILE", or "RLIMIT_NOFILE of process 42".
+func about(key string) string {
+	pid, num, other := strings.Cut(key, "/")
+	if !other {
+		num = key
+	}
+	n, err := strconv.Atoi(num)
+	switch {
+	case err != nil:
+		return ""
+	case other:
+		return Name(n) + " of process " + pid
+	}
+	return Name(n)
+}
+
 // Of is the limit with the number of the key; "PID/number" is another process's.
-var Of = check.Probe[Limit]{Name: "rlimit", Source: "prlimit(2)",
+var Of = check.Probe[Limit]{Name: "rlimit", Source: "prlimit(2)", About: about,
+	Show: func(l Limit) string { return text(l.Soft) + ", hard " + text(l.Hard) },
 	Text: func(l Limit) string { return "soft=" + text(l.Soft) + " hard=" + text(l.Hard) },
 	Parse: func(s string) (Limit, error) {
 		var t struct{ Soft, Hard string }

@@ -26,8 +26,24 @@ const (
 	NoExecFlag   = 8
 )
 
+// show is "ext4, mounted read-only, nosuid".
+func (f FS) show() string {
+	s := TypeName(f.Magic)
+	sep := ", mounted "
+	for _, b := range []struct {
+		bit  uint64
+		name string
+	}{{ReadOnlyFlag, "read-only"}, {NoSUIDFlag, "nosuid"}, {NoDevFlag, "nodev"}, {NoExecFlag, "noexec"}} {
+		if f.Flags&b.bit != 0 {
+			s += sep + b.name
+			sep = ", "
+		}
+	}
+	return s
+}
+
 // Statfs is the mount below a path, links followed.
-var Statfs = check.Probe[FS]{Name: "statfs", Source: "statfs(2)", Live: func(k *check.Kernel, key string) (FS, error) {
+var Statfs = check.Probe[FS]{Name: "statfs", Source: "statfs(2)", Show: FS.show, Live: func(k *check.Kernel, key string) (FS, error) {
 	var st unix.Statfs_t
 	if key == "" {
 		return FS{}, unix.ENOENT
@@ -43,8 +59,12 @@ type Point struct {
 	Path, Options, Type, Source, SuperOptions, Root string
 }
 
+func (p Point) show() string {
+	return check.Printable(p.Path) + ", " + p.Type + " of " + check.Printable(p.Source) + ", " + p.Options + "; file system " + p.SuperOptions
+}
+
 // At is the mount with the id of the key, as statx(2) tells it.
-var At = check.Probe[Point]{Name: "mount", Source: "/proc/thread-self/mountinfo", Live: func(k *check.Kernel, key string) (Point, error) {
+var At = check.Probe[Point]{Name: "mount", Source: "/proc/thread-self/mountinfo", Show: Point.show, Live: func(k *check.Kernel, key string) (Point, error) {
 	id, err := strconv.Atoi(key)
 	if err != nil {
 		return Point{}, fmt.Errorf("mount id %q: %w", key, err)

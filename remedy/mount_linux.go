@@ -70,8 +70,9 @@ func (r *renderer) remount() {
 			r.add(check.Remedy{For: "host", Title: "remount it " + word, Commands: [][]string{{"mount", "-o", "remount," + c.Value, c.Path}}, Verify: [][]string{{"findmnt", "-no", "OPTIONS", c.Path}}})
 		}
 	})
-	r.add(check.Remedy{For: "code", Title: "use a path on another mount, which is " + word, Risk: check.LowRisk})
-	r.out[len(r.out)-1].Warning = ""
+	if !kernelFile(c.Path) { // what the kernel shows there is nowhere else
+		r.add(check.Remedy{For: "code", Title: "use a path on another mount, which is " + word, Risk: check.LowRisk})
+	}
 }
 
 func kernelFile(p string) bool {

@@ -37,7 +37,7 @@ func (r *renderer) group() {
 func (r *renderer) actAs() {
 	c := r.change
 	if c.Value == "0" { // becoming root is no remedy: somebody who is has to do it
-		r.add(check.Remedy{For: "host", Title: c.Text, Warning: "That is for the administrator of the system; the program itself does not need to be root for it.", Risk: check.MediumRisk})
+		r.add(check.Remedy{For: "host", Title: "let the administrator do this one thing, which is root's", Warning: "The program itself needs no root for it.", Risk: check.MediumRisk})
 		return
 	}
 	title := "do it as its owner, uid " + c.Value

@@ -74,7 +74,11 @@ func Render(w *check.World, op *check.Operation, c check.Change, then string) []
 	case check.AskServer:
 		r.server()
 	case check.AskAdministrator:
-		r.add(check.Remedy{For: "host", Title: "nothing at this level helps: " + c.Text})
+		title := c.Text
+		if r.place.Container() {
+			title = "nothing at this level helps: " + title
+		}
+		r.add(check.Remedy{For: "host", Title: title})
 	}
 	for i := range r.out {
 		x := &r.out[i]

@@ -64,7 +64,7 @@ var prohibited = check.Gate{Doc: &prohibitDoc, Run: func(p *check.Pass) check.Ve
 		return p.Faint("the routing table was not asked")
 	}
 	if syscall.Errno(r.Errno) == syscall.EACCES {
-		return p.Deny("the route to "+ip+" is of the type prohibit", check.Change{Kind: check.AskAdministrator, Text: "remove the route: ip route del prohibit …, ip rule",
+		return p.Deny("the route to "+ip+" is of the type prohibit", check.Change{Kind: check.AskAdministrator, Text: "remove the route of the type prohibit, or the rule that leads to it (ip route show table all type prohibit; ip rule show)",
 			Assume: []check.Assumption{check.AssumeIs(&routeTo, ip, Route{Type: unix.RTN_UNICAST})}})
 	}
 	return p.Allow()

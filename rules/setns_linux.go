@@ -22,7 +22,7 @@ var setnsDoc = check.Doc{
 }
 
 var setnsOwnDoc = check.Doc{
-	ID: "setns.own", Title: "capability in its own user namespace,",
+	ID: "setns.own", Title: "capability in its own user namespace",
 	Text: "To enter any namespace but a user namespace also takes CAP_SYS_ADMIN, and for a mount namespace CAP_SYS_CHROOT, in the task's own user namespace; " +
 		"where a user namespace is entered by the same call (a pidfd with several flags), in that.",
 	Kernel: "kernel/nsproxy.c:validate_nsset; fs/namespace.c:mntns_install and the other install functions (nsset->cred->user_ns)",

@@ -21,7 +21,7 @@ func (s Setting) show() string {
 	if s.Absent {
 		return "not there"
 	}
-	return strings.Join(strings.Fields(check.Printable(s.Text)), " ")
+	return check.Printable(strings.Join(strings.Fields(s.Text), " "))
 }
 
 // Int is the first number of the value; false where there is none.

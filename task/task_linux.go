@@ -167,7 +167,7 @@ var IDs = check.Probe[Creds]{Name: "ids", Source: "getresuid(2)", Text: formatCr
 type GroupList struct{ List []uint32 }
 
 // Groups is the thread's supplementary groups.
-var Groups = check.Probe[GroupList]{Name: "groups", Source: "getgroups(2)", Live: func(k *check.Kernel, _ string) (GroupList, error) {
+var Groups = check.Probe[GroupList]{Name: "groups", Source: "getgroups(2)", About: func(string) string { return "its further groups" }, Live: func(k *check.Kernel, _ string) (GroupList, error) {
 	if !k.Self() {
 		st, err := Status.Get(k.World(), "")
 		return GroupList{st.Groups}, err
@@ -343,7 +343,7 @@ var Threads = check.Probe[ThreadCaps]{Name: "threads", Source: "capget(2) of the
 type Text struct{ S string }
 
 // Exe is the path of the executable.
-var Exe = check.Probe[Text]{Name: "exe", Source: "readlink /proc/self/exe", Live: func(k *check.Kernel, _ string) (Text, error) {
+var Exe = check.Probe[Text]{Name: "exe", Source: "readlink /proc/self/exe", About: func(string) string { return "its executable" }, Live: func(k *check.Kernel, _ string) (Text, error) {
 	s, err := k.Readlink(k.ProcPID("exe"))
 	return Text{s}, err
 }}

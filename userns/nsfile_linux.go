@@ -20,9 +20,24 @@ type NSFile struct {
 	Kind    string // of the namespace of the file: "net"
 }
 
+// show is "net namespace of its own user namespace or one below, 4026531833".
+func (n NSFile) show() string {
+	s := n.Kind
+	if n.Kind != "user" {
+		s += " namespace of a user"
+	}
+	switch s += " namespace "; {
+	case n.Foreign:
+		return s + "that is neither its own, nor below it"
+	case n.Made:
+		return s + "that its uid made"
+	}
+	return s + "(" + Handle{n.Inode}.show() + ")"
+}
+
 // OfFile is the user namespace that a namespace file stands for, the key
 // ("/proc/123/ns/net"): the one that owns the namespace, or a user namespace itself.
-var OfFile = check.Probe[NSFile]{Name: "ns_file", Source: "ioctl(NS_GET_USERNS, NS_GET_PARENT, NS_GET_OWNER_UID)", Live: func(k *check.Kernel, key string) (NSFile, error) {
+var OfFile = check.Probe[NSFile]{Name: "ns_file", Source: "ioctl(NS_GET_USERNS, NS_GET_PARENT, NS_GET_OWNER_UID)", Show: NSFile.show, Live: func(k *check.Kernel, key string) (NSFile, error) {
 	if key == "" {
 		return NSFile{}, unix.ENOENT
 	}

@@ -45,7 +45,7 @@ func (r Relation) show() string {
 // OfPID is the Relation of the process with the number of the key. Its ns/user
 // shows it to those who may read the process; id maps, which everybody may
 // read, tell the rest apart where they differ.
-var OfPID = check.Probe[Relation]{Name: "pid_userns", Source: "/proc/PID/ns/user, uid_map", Show: Relation.show, Live: func(k *check.Kernel, key string) (Relation, error) {
+var OfPID = check.Probe[Relation]{Name: "pid_userns", Source: "/proc/PID/ns/user, uid_map", Show: Relation.show, About: func(pid string) string { return "user namespace of process " + pid }, Live: func(k *check.Kernel, key string) (Relation, error) {
 	pid, err := strconv.Atoi(key)
 	if err != nil {
 		return Relation{}, fmt.Errorf("pid %q: %w", key, err)

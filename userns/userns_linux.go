@@ -25,9 +25,17 @@ func (h Handle) show() string {
 	return strconv.FormatUint(h.Inode, 10)
 }
 
+// aboutNS is "its user namespace", or "user namespace of process 42".
+func aboutNS(key string) string {
+	if pid, kind, ok := strings.Cut(key, "/"); ok {
+		return nsNames[kind] + " namespace of process " + pid
+	}
+	return strings.TrimSpace("its "+nsNames[key]) + " namespace"
+}
+
 // NS is the task's namespace of a kind, the key: "user", "net", "mnt", "uts",
 // "ipc", "pid", "cgroup", "time". A key like "123/user" is another process's.
-var NS = check.Probe[Handle]{Name: "ns", Source: "stat /proc/thread-self/ns", Show: Handle.show, Live: func(k *check.Kernel, key string) (Handle, error) {
+var NS = check.Probe[Handle]{Name: "ns", Source: "stat /proc/thread-self/ns", Show: Handle.show, About: aboutNS, Live: func(k *check.Kernel, key string) (Handle, error) {
 	path := k.Proc("ns/" + key)
 	if pid, kind, ok := strings.Cut(key, "/"); ok {
 		path = "/proc/" + pid + "/ns/" + kind
@@ -74,8 +82,15 @@ type Ownership struct {
 	Foreign bool
 }
 
+func (o Ownership) show() string {
+	if o.Foreign {
+		return "neither its own, nor one below it"
+	}
+	return Handle{o.Inode}.show()
+}
+
 // Owner is who owns the task's namespace of a kind, the key (ioctl_ns(2), NS_GET_USERNS).
-var Owner = check.Probe[Ownership]{Name: "ns_owner", Source: "ioctl(NS_GET_USERNS)", Live: func(k *check.Kernel, key string) (Ownership, error) {
+var Owner = check.Probe[Ownership]{Name: "ns_owner", Source: "ioctl(NS_GET_USERNS)", Show: Ownership.show, About: func(kind string) string { return "user namespace that owns its " + nsNames[kind] + " namespace" }, Live: func(k *check.Kernel, key string) (Ownership, error) {
 	if !k.Self() { // the ioctl judges by the caller's user namespace, not the task's
 		own, err := NS.Get(k.World(), "user")
 		if err != nil {
@@ -141,6 +156,18 @@ type Range struct{ Inside, Outside, Count uint32 }
 // IDMap is a whole map.
 type IDMap struct{ Ranges []Range }
 
+// show is the ranges as the file has them: "0 100000 65536 (inside, outside, count)"; "nothing is mapped".
+func (m IDMap) show() string {
+	if len(m.Ranges) == 0 {
+		return "nothing is mapped"
+	}
+	parts := make([]string, len(m.Ranges))
+	for i, r := range m.Ranges {
+		parts[i] = fmt.Sprintf("%d %d %d", r.Inside, r.Outside, r.Count)
+	}
+	return strings.Join(parts, ", ") + " (inside, outside, count)"
+}
+
 // Has says whether the id, as this namespace shows it, is mapped.
 func (m IDMap) Has(id uint32) bool {
 	_, ok := m.Outside(id)
@@ -184,7 +211,7 @@ func (m IDMap) String() string {
 
 // Map is the id map of the task's user namespace; the key is "uid" or "gid". A
 // key like "123/uid" is another process's, as the caller's namespace shows it.
-var Map = check.Probe[IDMap]{Name: "id_map", Source: "/proc/thread-self/uid_map, gid_map",
+var Map = check.Probe[IDMap]{Name: "id_map", Source: "/proc/thread-self/uid_map, gid_map", Show: IDMap.show,
 	Text: func(m IDMap) string { return strconv.Quote(m.String()) },
 	Parse: func(s string) (IDMap, error) {
 		t, err := strconv.Unquote(s)
@@ -230,7 +257,7 @@ func ParseMap(text string) (IDMap, error) {
 }
 
 // Setgroups is the content of /proc/PID/setgroups: "allow" or "deny"; the key is a pid, "" the task itself.
-var Setgroups = check.Probe[task.Text]{Name: "setgroups", Source: "/proc/thread-self/setgroups", Live: func(k *check.Kernel, key string) (task.Text, error) {
+var Setgroups = check.Probe[task.Text]{Name: "setgroups", Source: "/proc/thread-self/setgroups", Show: func(t task.Text) string { return t.S }, Live: func(k *check.Kernel, key string) (task.Text, error) {
 	path := k.ProcPID("setgroups")
 	if key != "" {
 		path = "/proc/" + key + "/setgroups"
@@ -298,7 +325,8 @@ func (w Where) String() string {
 	return "its own user namespace"
 }
 
-var nsNames = map[string]string{"net": "network", "mnt": "mount", "uts": "UTS", "ipc": "IPC", "pid": "pid", "cgroup": "cgroup", "time": "time"}
+var nsNames = map[string]string{"net": "network", "mnt": "mount", "uts": "UTS", "ipc": "IPC", "pid": "pid", "cgroup": "cgroup", "time": "time", "user": "user",
+	"pid_for_children": "pid (for children)", "time_for_children": "time (for children)"}
 
 // Kind is the kind of namespace that OwnerOf was made with; "" otherwise.
 func (w Where) Kind() string {

@@ -13,7 +13,7 @@ import (
 
 // Version is the version of Landlock that the kernel offers: 1 since Linux
 // 5.13; 0 where there is none.
-var Version = check.Probe[task.Number]{Name: "landlock_version", Source: "landlock_create_ruleset(2)", Live: func(*check.Kernel, string) (task.Number, error) {
+var Version = check.Probe[task.Number]{Name: "landlock_version", Source: "landlock_create_ruleset(2)", About: func(string) string { return "version of Landlock" }, Live: func(*check.Kernel, string) (task.Number, error) {
 	v, _, e := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
 	switch e {
 	case 0:
@@ -33,7 +33,7 @@ const MaxLayers = 16
 // inherits those of this thread, puts further ones on itself until there is no
 // room. It is asked only where Options.Probes allows it, takes about a
 // millisecond, and leaves nothing behind.
-var Layers = check.Probe[task.Number]{Name: "landlock_layers", Source: "landlock_restrict_self(2) in a forked child, until it is refused", Live: func(k *check.Kernel, _ string) (task.Number, error) {
+var Layers = check.Probe[task.Number]{Name: "landlock_layers", Source: "landlock_restrict_self(2) in a forked child, until it is refused", About: func(string) string { return "Landlock sandboxes that it is in" }, Live: func(k *check.Kernel, _ string) (task.Number, error) {
 	switch {
 	case !k.Self():
 		return task.Number{}, errors.New("only the thread itself can count them")
