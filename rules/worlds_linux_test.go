@@ -16,7 +16,7 @@ import (
 	"github.com/go-eperm/eperm/check"
 )
 
-var recordWorlds = flag.Bool("record", false, "write the worlds of the live cases to testdata/worlds")
+var recordWorlds = flag.Bool("record", false, "write the worlds of the live cases to testdata/worlds; of TestWorlds: the words of what lies there")
 
 // worlds is where recorded worlds lie, a small file each: what the refused
 // subject saw, and the diagnosis that it was.
@@ -50,8 +50,12 @@ func record(t *testing.T, dir string, got seen) {
 	world := strings.ReplaceAll(got.World, dir, "/tmp/live")
 	world = regexp.MustCompile(`/tmp/go-build\d+/b\d+/rules\.test`).ReplaceAllString(world, "/tmp/app")
 	d := explainWorld(t, explainWorld(t, world).Snapshot()) // the lines are in the order of the names that they have now
+	writeWorld(t, filepath.Join(worlds, fileName(t.Name())), d)
+}
+
+func writeWorld(t *testing.T, file string, d *eperm.Diagnosis) {
 	text := fmt.Sprintf("%s\n-- world --\n%s-- want --\n%s\n", d, d.Snapshot(), want(d))
-	require.NoError(t, os.WriteFile(filepath.Join(worlds, fileName(t.Name())), []byte(text), 0o644))
+	require.NoError(t, os.WriteFile(file, []byte(text), 0o644))
 }
 
 func want(d *eperm.Diagnosis) string {
@@ -74,6 +78,10 @@ func TestWorlds(t *testing.T) {
 			world, wanted, err := cutWorld(string(b))
 			require.NoError(t, err)
 			d := explainWorld(t, world)
+			if *recordWorlds { // the facts stay, the words are today's
+				writeWorld(t, f, d)
+				return
+			}
 			require.Equal(t, strings.TrimSpace(wanted), strings.TrimSpace(want(d)), "%+v", d)
 			require.Equal(t, world, d.Snapshot(), "a replayed world records itself again")
 		})
