@@ -199,3 +199,13 @@ func LSM(name string) Need {
 		return ""
 	}}
 }
+
+// Path needs that there is something at this path. Name: path-PATH.
+func Path(path string) Need {
+	return Need{"path-" + path, func() string {
+		if _, err := os.Lstat(path); err != nil {
+			return err.Error()
+		}
+		return ""
+	}}
+}

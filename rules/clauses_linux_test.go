@@ -100,6 +100,7 @@ func TestClauses(t *testing.T) {
 		{"fcntl", fcntlCases()},
 		{"ipc", ipcCases()},
 		{"quotas", quotaCases()},
+		{"settings", sysctlCases()},
 		{"queues", slices.Concat(queueCases(), ringCases(), oddCases())},
 		{"sockets", socketCases()},
 		{"calls", callCases()},

@@ -3,7 +3,6 @@ package rules
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"syscall"
 
 	"github.com/go-eperm/eperm/capability"
@@ -11,7 +10,6 @@ import (
 	"github.com/go-eperm/eperm/dac"
 	"github.com/go-eperm/eperm/inode"
 	"github.com/go-eperm/eperm/lsm"
-	"github.com/go-eperm/eperm/mount"
 	seccomp "github.com/go-eperm/eperm/seccomp/gates"
 	"github.com/go-eperm/eperm/sysctl"
 	"github.com/go-eperm/eperm/task"
@@ -366,116 +364,6 @@ var keyDoc = check.Doc{
 
 var keyGate = check.Gate{Doc: &keyDoc, Run: func(p *check.Pass) check.Verdict {
 	return p.UnknownFor("the permission mask of the key was not read; see keyctl show and keyctl rdescribe")
-}}
-
-// sysctlRules come before those of files: /proc/sys judges by its own rules.
-var sysctlRules = []check.Rule{
-	{
-		Name: "sysctl", Calls: []string{"open", "openat", "openat2", "write"}, Doc: "write a setting below /proc/sys",
-		When: func(o *check.Operation) bool {
-			return strings.HasPrefix(o.Str("path"), "/proc/sys/") && (opensForWriting(o) || o.Is("write"))
-		},
-		Gates: check.Gates( // fs/proc/proc_sysctl.c:proc_sys_permission → sysctl_perm → test_perm
-			seccomp.Filter,
-			way(check.Target),
-			mount.ReadOnly(check.Target),
-			sysctlWrite,
-			lsm.Hooks(lsm.File, "file_open"),
-			sysctlHandler,
-		),
-	},
-}
-
-var sysctlDoc = check.Doc{
-	ID: "sysctl.permission", Title: "root of the setting's namespace",
-	Text: "Files below /proc/sys are judged by the effective uid: global root gets the owner's bits, everybody else the others'. No capability stands in " +
-		"(CAP_DAC_OVERRIDE is not asked), except that settings of a network namespace are open to CAP_NET_ADMIN, and to the root, of the user namespace that owns it.",
-	Kernel: "fs/proc/proc_sysctl.c:test_perm; net/sysctl_net.c:net_ctl_permissions; ipc/ipc_sysctl.c:ipc_permissions; kernel/ucount.c:set_permissions",
-	Man:    "proc_sys(5)",
-	Cause:  check.Sysctl,
-	Errnos: []syscall.Errno{syscall.EACCES},
-}
-
-var sysctlWrite = onFile(&sysctlDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
-	if f.IsDir() {
-		return p.Allow()
-	}
-	if f.Mode&0o222 == 0 {
-		return p.Deny(check.Printable(name)+" is read-only for everybody (mode "+f.ModeText()+")", check.Change{Kind: check.ChangeCode, Text: "it only tells; it cannot be set"}).As(check.ReadOnly)
-	}
-	ids, ok := task.IDs.Read(p, "")
-	if !ok {
-		return p.Unknown()
-	}
-	ns, ok := userns.NS.Read(p, "user")
-	if !ok {
-		return p.Unknown()
-	}
-	initial := ns.Inode == userns.InitInode
-	if initial && ids.EUID == 0 || f.Mode&0o002 != 0 {
-		return p.Allow()
-	}
-	if !initial { // the kernel compares the uid of the initial namespace
-		m, ok := userns.Map.Read(p, "uid")
-		if !ok {
-			return p.Unknown()
-		}
-		if outside, ok := m.Outside(ids.EUID); ok && outside == 0 || !ok {
-			return p.UnknownFor("whether the task's uid is 0 in the initial user namespace cannot be seen from here")
-		}
-	}
-	setting := strings.ReplaceAll(strings.TrimPrefix(name, "/proc/sys/"), "/", ".")
-	root := dac.ActAs(0)
-	root.Text = "let the system's administrator set it: sysctl -w " + setting + "=…"
-	if strings.HasPrefix(setting, "net.") {
-		v := capability.Verdict(p, userns.OwnerOf("net"), "settings of a network namespace are for its root", capability.CAP_NET_ADMIN)
-		if v.Decision == check.Denies && v.Cause == check.MissingCapability {
-			v.Cause = check.Sysctl
-		}
-		return v
-	}
-	if !initial {
-		return p.Deny(fmt.Sprintf("%s belongs to the host: only the uid 0 of the initial user namespace may write it, and uid %d of this one is not that", setting, ids.EUID),
-			check.Change{Kind: check.AskAdministrator, Text: "set " + setting + " on the host (docker --sysctl and Kubernetes securityContext.sysctls reach only namespaced settings: net.*, kernel.shm*, kernel.msg*, kernel.sem, fs.mqueue.*)"}).As(check.UserNamespace)
-	}
-	return p.Deny(fmt.Sprintf("%s is for uid 0; this thread's effective uid is %d, and no capability stands in", setting, ids.EUID), root)
-})
-
-var handlerDoc = check.Doc{
-	ID: "sysctl.handler", Title: "setting accepts the value",
-	Text:   "Some settings take a capability of their own when written, or cannot be set back once they were set.",
-	Kernel: "kernel/sysctl.c:proc_dointvec_minmax_sysadmin; security/yama/yama_lsm.c:yama_dointvec_minmax; kernel/bpf/syscall.c:bpf_unpriv_handler",
-	Man:    "proc_sys_kernel(5)",
-	Cause:  check.Sysctl,
-	Errnos: []syscall.Errno{syscall.EPERM},
-}
-
-// sysctlCaps are settings whose handlers ask for a capability.
-var sysctlCaps = map[string]check.Cap{
-	"kernel.dmesg_restrict": capability.CAP_SYS_ADMIN, "kernel.kptr_restrict": capability.CAP_SYS_ADMIN,
-	"kernel.yama.ptrace_scope": capability.CAP_SYS_PTRACE, "kernel.unprivileged_bpf_disabled": capability.CAP_SYS_ADMIN,
-	"kernel.modprobe": capability.CAP_SYS_MODULE, "vm.mmap_min_addr": capability.CAP_SYS_RAWIO,
-	"kernel.cap_bound": capability.CAP_SYS_MODULE, "fs.binfmt_misc.register": check.NoCap,
-}
-
-var sysctlHandler = check.Gate{Doc: &handlerDoc, Role: check.Target, Run: func(p *check.Pass) check.Verdict {
-	setting := strings.ReplaceAll(strings.TrimPrefix(p.Op.Str("path"), "/proc/sys/"), "/", ".")
-	if c, ok := sysctlCaps[setting]; ok && c != check.NoCap {
-		if v := capability.Verdict(p, userns.Initial(), "writing "+setting+" is privileged", c); v.Decision != check.Allows {
-			return v
-		}
-	}
-	switch setting {
-	case "kernel.yama.ptrace_scope":
-		if n, err := sysctl.Number(p, setting, 0); err == nil && n == 3 {
-			return p.Deny("ptrace_scope is 3 and stays so until the next boot", check.Change{Kind: check.AskAdministrator, Text: "reboot"}).As(check.Yama)
-		}
-	case "kernel.unprivileged_bpf_disabled":
-		if n, err := sysctl.Number(p, setting, 0); err == nil && n == 1 {
-			return p.Deny("unprivileged_bpf_disabled is 1 and stays so until the next boot", check.Change{Kind: check.AskAdministrator, Text: "reboot; a value of 2 could be changed"})
-		}
-	}
-	return p.Allow()
 }}
 
 var acctDoc = check.Doc{

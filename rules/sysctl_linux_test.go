@@ -1,0 +1,73 @@
+package rules_test
+
+import (
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/go-eperm/eperm"
+	"github.com/go-eperm/eperm/capability"
+	"github.com/go-eperm/eperm/kerneltest"
+	"github.com/go-eperm/eperm/op"
+)
+
+func settingFile(name string) string { return "/proc/sys/" + strings.ReplaceAll(name, ".", "/") }
+
+// handled is a case of a setting that root may open, whose handler asks for a
+// capability. What is written is no number, so that nothing changes.
+func handled(ids, name string, c capability.Cap) live {
+	return live{ids: ids, name: name, needs: kerneltest.Path(settingFile(name)), subject: without(int(c)), try: func(string) error { return putText("x")(settingFile(name)) },
+		errno: unix.EPERM, cause: eperm.MissingCapability, cap: c, freed: free, then: unix.EINVAL}
+}
+
+// inNetwork is a subject in a network namespace of its own.
+func inNetwork(s kerneltest.Subject) kerneltest.Subject {
+	s.Cloneflags |= unix.CLONE_NEWNET
+	return s
+}
+
+func sysctlCases() []live {
+	missing, admin, restore := eperm.MissingCapability, capability.CAP_SYS_ADMIN, capability.CAP_CHECKPOINT_RESTORE
+	lastPID := handled("k.proc-write.EPERM.15", "kernel.ns_last_pid", restore)
+	lastPID.subject, lastPID.freed = nobody, holding(unix.CAP_CHECKPOINT_RESTORE)
+	helper := handled("", "kernel.usermodehelper.bset", capability.CAP_SETPCAP)
+	forward := handled("", "net.ipv4.ip_forward", capability.CAP_NET_ADMIN)
+	forward.subject, forward.freed = inNetwork(forward.subject), func(kerneltest.Subject) kerneltest.Subject { return inNetwork(kerneltest.Subject{}) }
+	nextID := live{name: "kernel.sem_next_id", needs: kerneltest.Path(settingFile("kernel.sem_next_id")), subject: nobody, try: func(string) error { return putText("x")(settingFile("kernel.sem_next_id")) },
+		op: always(op.Sysctl("kernel.sem_next_id")), errno: unix.EACCES, cause: missing, cap: restore, freed: holding(unix.CAP_CHECKPOINT_RESTORE), then: unix.EINVAL}
+	limits := live{name: "user.max_user_namespaces", subject: without(unix.CAP_SYS_RESOURCE), try: func(string) error { return putText("x")(settingFile("user.max_user_namespaces")) },
+		op: always(op.Sysctl("user.max_user_namespaces")), errno: unix.EACCES, cause: missing, cap: capability.CAP_SYS_RESOURCE, freed: func(kerneltest.Subject) kerneltest.Subject { return namespaced(0) }, then: unix.EINVAL}
+	pidMax := live{name: "kernel.pid_max", needs: kerneltest.KernelAtLeast(6, 14), subject: nobody, try: func(string) error { return putText("x")(settingFile("kernel.pid_max")) },
+		op: always(op.Sysctl("kernel.pid_max")), errno: unix.EACCES, cause: eperm.Sysctl, cap: admin, freed: holding(unix.CAP_SYS_ADMIN), then: unix.EINVAL}
+	shm := live{name: "kernel.shmmax", subject: kerneltest.Subject{UID: 1000, Caps: kerneltest.Without()}, try: func(string) error { return putText("x")(settingFile("kernel.shmmax")) },
+		op: always(op.Sysctl("kernel.shmmax")), errno: unix.EACCES, cause: eperm.Sysctl, cap: capability.None, freed: free, then: unix.EINVAL}
+	secret := live{name: "net.core.bpf_jit_harden, read", needs: kerneltest.Path(settingFile("net.core.bpf_jit_harden")), subject: without(unix.CAP_SYS_ADMIN), try: func(string) error { return content(settingFile("net.core.bpf_jit_harden")) },
+		errno: unix.EPERM, cause: missing, cap: admin, freed: free}
+	closed := live{name: "kernel.cad_pid, read", needs: kerneltest.Path(settingFile("kernel.cad_pid")), subject: kerneltest.Subject{UID: 1000, Caps: kerneltest.Without()}, try: func(string) error { return content(settingFile("kernel.cad_pid")) },
+		op: always(op.Open(settingFile("kernel.cad_pid"), os.O_RDONLY)), errno: unix.EACCES, cause: eperm.Sysctl, cap: capability.None, freed: free}
+	handed := live{name: "setting opened by root", subject: keeping(kerneltest.Subject{UID: 1000}, func(c *kerneltest.C) {
+		fd, err := unix.Open(settingFile("vm.swappiness"), unix.O_WRONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			c.Fatal(err)
+		}
+		kept[0] = fd
+	}), try: func(string) error { _, err := unix.Write(kept[0], []byte("x")); return sys("write", err) },
+		op: always(op.Write(settingFile("vm.swappiness"))), errno: unix.EPERM, cause: eperm.Sysctl, cap: capability.None}
+	return []live{
+		handled("k.proc-write.EPERM.11", "kernel.dmesg_restrict", admin),
+		handled("k.proc-write.EPERM.11", "kernel.kptr_restrict", admin),
+		handled("", "kernel.tainted", admin),
+		handled("", "kernel.bpf_stats_enabled", admin),
+		handled("", "kernel.task_delayacct", admin),
+		handled("k.proc-write.EPERM.12", "kernel.unprivileged_bpf_disabled", admin),
+		handled("k.proc-write.EPERM.14", "vm.mmap_min_addr", capability.CAP_SYS_RAWIO),
+		lastPID, helper, forward, nextID, limits, pidMax, shm, secret, closed, handed,
+		programmed(live{ids: "k.proc-write.EPERM.10", name: "sysctl program", try: entering(func(string) error { return putText("x")(settingFile("vm.swappiness")) }), op: always(op.Write(settingFile("vm.swappiness"))),
+			errno: unix.EPERM, cause: eperm.Cgroup, cap: capability.None, sure: eperm.Likely, then: unix.EINVAL}, progCgroupSysctl, attachSysctl),
+		programmed(live{name: "sysctl program, read", try: entering(func(string) error { return content(settingFile("vm.swappiness")) }),
+			errno: unix.EPERM, cause: eperm.Cgroup, cap: capability.None, sure: eperm.Likely}, progCgroupSysctl, attachSysctl),
+	}
+}
+
+const progCgroupSysctl, attachSysctl = 23, 18
