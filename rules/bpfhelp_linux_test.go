@@ -27,6 +27,12 @@ const (
 func bpf(cmd int, attr []byte) (int, error) {
 	attr = append(attr, make([]byte, max(0, 128-len(attr)))...)
 	r, _, e := unix.RawSyscall(unix.SYS_BPF, uintptr(cmd), uintptr(unsafe.Pointer(&attr[0])), uintptr(len(attr)))
+	for range 100 { // kernel/bpf/verifier.c:do_check gives up when a signal is pending, as Go's own are
+		if e != unix.EAGAIN {
+			break
+		}
+		r, _, e = unix.RawSyscall(unix.SYS_BPF, uintptr(cmd), uintptr(unsafe.Pointer(&attr[0])), uintptr(len(attr)))
+	}
 	runtime.KeepAlive(attr)
 	if e != 0 {
 		return -1, os.NewSyscallError("bpf", e)
