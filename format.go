@@ -137,6 +137,9 @@ type jsonOperation struct {
 	Call string         `json:"call,omitempty"`
 	Text string         `json:"text,omitempty"`
 	Args map[string]any `json:"args,omitempty"`
+	// Where it is not a call of the program's own architecture, or filters saw another.
+	Arch  string `json:"arch,omitempty"`
+	Entry string `json:"entry,omitempty"`
 }
 
 type jsonEvidence struct {
@@ -171,7 +174,7 @@ func (d *Diagnosis) MarshalJSON() ([]byte, error) {
 		Schema: Schema, Errno: errnoName(d.Errno), Class: classOf(d.Errno).String(), Cause: d.Cause, Certainty: d.Certainty,
 		Capability: d.Capability.String(), Summary: d.Summary, Notes: d.Notes, Evidence: jsonEvidences(d.Evidence), Remedies: d.Remedies,
 		Findings: make([]jsonFinding, 0, len(d.Findings)), Task: d.Task,
-		Operation: jsonOperation{Call: d.Operation.Call, Text: d.Operation.String()},
+		Operation: jsonOperation{Call: d.Operation.Call, Text: d.Operation.String(), Arch: d.Operation.Arch, Entry: d.Operation.Entry},
 	}
 	if d.Err != nil {
 		j.Error = d.Err.Error()

@@ -58,7 +58,8 @@ func TestJSONSchema(t *testing.T) {
 	schema, err := c.Compile("schema.json")
 	require.NoError(t, err)
 
-	ds := []*eperm.Diagnosis{recorded(t, bindWorld), eperm.Preflight(op.Mkdir("/proc/x")).Diagnosis, eperm.Explain(unix.EPERM), eperm.Explain(unix.EACCES, op.Exec("/etc")), eperm.Explain(unix.EPERM, op.StartProcess("/x", nil))}
+	ds := []*eperm.Diagnosis{recorded(t, bindWorld), eperm.Preflight(op.Mkdir("/proc/x")).Diagnosis, eperm.Explain(unix.EPERM), eperm.Explain(unix.EACCES, op.Exec("/etc")), eperm.Explain(unix.EPERM, op.StartProcess("/x", nil)),
+		eperm.Explain(unix.EPERM, check.Operation{Call: "setuid", Arch: "386", Entry: "setuid32", Raw: make([]uint64, 6)})}
 	for _, d := range ds {
 		b, err := json.Marshal(d)
 		require.NoError(t, err)

@@ -19,8 +19,15 @@ type Operation struct {
 	// Args are the arguments that rules read.
 	Args []Arg
 	// Raw are the six raw arguments, where they are known (op.Decode, op.Call);
-	// seccomp filters look at these.
+	// seccomp filters look at these. They are those of Entry, where that is set.
 	Raw []uint64
+	// Arch is the architecture, as a GOARCH, of whose calls it was one, where
+	// that is not the program's own: "386" for the compat calls of an amd64
+	// kernel. "" is native.
+	Arch string
+	// Entry is the call of Arch by which the kernel was entered, where filters
+	// see that and not Call: "socketcall" for bind, "setuid32" for setuid.
+	Entry string
 	// Steps are the operations that a compound one is made of, in order: what
 	// Go's child does between fork and exec.
 	Steps []Operation
@@ -121,6 +128,12 @@ func (o Operation) String() string {
 	for i, r := range o.Raw {
 		fmt.Fprintf(&b, " arg%d=%#x", i, r)
 	}
+	if o.Arch != "" {
+		b.WriteString(" arch=" + strconv.Quote(o.Arch))
+	}
+	if o.Entry != "" {
+		b.WriteString(" entry=" + strconv.Quote(o.Entry))
+	}
 	return b.String()
 }
 
@@ -196,7 +209,14 @@ func (s *scanner) operation() (o Operation, err error) {
 		if err != nil {
 			return o, fmt.Errorf("parse operation: %w", err)
 		}
-		if isStr {
+		switch {
+		case isStr && name == "arch":
+			o.Arch = value
+			continue
+		case isStr && name == "entry":
+			o.Entry = value
+			continue
+		case isStr:
 			o.Args = append(o.Args, S(name, value))
 			continue
 		}

@@ -16,6 +16,7 @@ type Rule struct {
 	Errno  syscall.Errno // the answer; used when Action is 0
 	Action uint32        // unix.SECCOMP_RET_*, data included; 0 means SECCOMP_RET_ERRNO | Errno
 	If     *Arg          // only when this argument has this value
+	Arch   uint32        // only of calls of this AUDIT_ARCH_*; 0 is any
 }
 
 // An Arg is a condition on one argument of a system call.
@@ -43,8 +44,8 @@ func stmt(code uint16, k uint32) unix.SockFilter { return unix.SockFilter{Code: 
 
 func load(off uint32) unix.SockFilter { return stmt(unix.BPF_LD|unix.BPF_W|unix.BPF_ABS, off) }
 
-// compile writes the rules as a program over struct seccomp_data. It does not
-// look at the architecture: the tests' own process makes only native calls.
+// compile writes the rules as a program over struct seccomp_data. It looks at
+// the architecture only where a rule says which: what tests do is native else.
 func compile(rules []Rule) ([]unix.SockFilter, error) {
 	var out []unix.SockFilter
 	for _, r := range rules {
@@ -75,6 +76,9 @@ func compile(rules []Rule) ([]unix.SockFilter, error) {
 				load(lo), and(uint32(mask)), {Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: uint32(r.If.Value), Jf: 4},
 				load(hi), and(uint32(mask >> 32)), {Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: uint32(r.If.Value >> 32), Jf: 1},
 			}
+		}
+		if r.Arch != 0 {
+			out = append(out, load(4), unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: r.Arch, Jf: uint8(len(cond) + 3)})
 		}
 		out = append(out, load(0), unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: uint32(r.Call), Jf: uint8(len(cond) + 1)})
 		out = append(out, cond...)

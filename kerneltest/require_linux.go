@@ -4,12 +4,17 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/go-eperm/eperm/internal/compat"
+	"github.com/go-eperm/eperm/internal/sysnum"
 )
 
 // Must is the environment variable that says which needs this machine has
@@ -89,6 +94,23 @@ var (
 		}
 		if _, err := tr.end(); err != nil {
 			return err.Error()
+		}
+		return ""
+	})}
+	// Calls386: the kernel takes system calls of 386 from this program. Name: calls-386.
+	Calls386 = Need{"calls-386", sync.OnceValue(func() (why string) {
+		if compat.Arch != "386" {
+			return "a program for " + runtime.GOARCH
+		}
+		defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // without them it is a fault
+		defer func() {
+			if recover() != nil {
+				why = "the kernel takes none"
+			}
+		}()
+		nr, _ := sysnum.Number("386", "getpid")
+		if pid, e := compat.Call(uint32(nr), 0, 0, 0, 0, 0, 0); e != 0 || int(pid) != os.Getpid() {
+			return fmt.Sprintf("getpid is %d, %v", pid, e)
 		}
 		return ""
 	})}

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"io"
 	"math"
+	"runtime"
 	"strconv"
 	"strings"
 
@@ -25,10 +26,10 @@ import (
 // descriptor knows is left out too: the type of a socket, the process of a
 // pidfd (see [On] and [Operation.With]).
 //
-// Raw has the arguments as seccomp sees them, except for what came through
-// socketcall(2) and ipc(2), where the filter saw another call. Names of 386
-// that tell only of wider arguments (setuid32, utimensat_time64) become those
-// of the calls that rules know.
+// Raw has the arguments as seccomp sees them. Names of 386 that tell only of
+// wider arguments (setuid32, utimensat_time64), and what came through
+// socketcall(2) and ipc(2), become those of the calls that rules know; Entry is
+// the call that filters saw. Arch is set where it is not this program's.
 func Decode(arch string, nr uint64, args [6]uint64, mem io.ReaderAt) (Operation, bool) {
 	if nr > math.MaxInt32 {
 		return Operation{}, false
@@ -49,11 +50,17 @@ func Decode(arch string, nr uint64, args [6]uint64, mem io.ReaderAt) (Operation,
 		return Operation{}, false
 	}
 	d.o = Operation{Call: name, Raw: append([]uint64(nil), d.raw[:]...)}
+	if arch != runtime.GOARCH {
+		d.o.Arch = arch
+	}
 	if arch == "386" {
 		d.compat()
 	}
 	if !d.done {
 		d.decode()
+	}
+	if d.o.Call != name {
+		d.o.Entry = name
 	}
 	return d.o, true
 }

@@ -86,10 +86,12 @@ func (d *decoder) socketcall() {
 	for i := 0; ok && i < c.n; i++ {
 		d.raw[i] = uint64(args.u32(4 * i))
 	}
-	d.o.Call, d.o.Raw, d.done = c.name, nil, !ok
+	d.o.Call, d.done = c.name, !ok
 	switch c.name {
 	case "send":
 		d.o.Call = "sendto"
+	case "recv":
+		d.o.Call = "recvfrom"
 	case "accept":
 		d.o.Call = "accept4"
 	}
@@ -128,8 +130,5 @@ func (d *decoder) ipc() {
 		d.o.Call, d.raw = "shmget", [6]uint64{first, second, third}
 	case 24:
 		d.o.Call, d.raw = "shmctl", [6]uint64{first, second &^ ipc64, ptr}
-	default:
-		return
 	}
-	d.o.Raw = nil
 }

@@ -3,6 +3,7 @@ package op_test
 import (
 	"encoding/binary"
 	"io"
+	"runtime"
 	"slices"
 	"testing"
 
@@ -209,17 +210,53 @@ func TestDecodeCompat(t *testing.T) {
 	require.Equal(t, []int64{5, 2, 3}, []int64{o.Int("prot"), o.Int("flags"), o.Int("fd")})
 
 	o = decode(t, "386", "socketcall", m, 1, m.words(uint32(16), uint32(3), uint32(9)))
-	require.Equal(t, op.Operation{Call: "socket", Args: op.Socket(16, 3, 9).Args}, o)
+	require.Equal(t, "socket", o.Call)
+	require.Equal(t, op.Socket(16, 3, 9).Args, o.Args)
+	require.Equal(t, "socketcall", o.Entry, "what filters see")
+	require.Equal(t, uint64(1), o.Raw[0])
+	require.Len(t, o.Raw, 6)
 	name := m.words(uint16(2), []byte{0, 80, 127, 0, 0, 1}, uint64(0))
 	o = decode(t, "386", "socketcall", m, 2, m.words(uint32(3), uint32(name), uint32(16)))
 	require.Equal(t, "127.0.0.1:80", o.Str("address"))
 	require.Equal(t, "sendto", decode(t, "386", "socketcall", m, 9, m.words(make([]uint32, 4))).Call)
-	require.Equal(t, op.Operation{Call: "setsockopt"}, decode(t, "386", "socketcall", m, 14, 0x99999))
+	require.Equal(t, op.Operation{Call: "setsockopt", Entry: "socketcall", Arch: arch386(), Raw: []uint64{14, 0x99999, 0, 0, 0, 0}}, decode(t, "386", "socketcall", m, 14, 0x99999))
+	require.Equal(t, "recvfrom", decode(t, "386", "socketcall", m, 10, m.words(make([]uint32, 4))).Call)
 	require.Equal(t, "socketcall", decode(t, "386", "socketcall", m, 99, 0).Call)
 	o = decode(t, "386", "ipc", m, 24, 7, 0x10b, 0, 0)
-	require.Equal(t, op.Operation{Call: "shmctl", Args: []check.Arg{check.I("id", 7), check.I("cmd", 11)}}, o)
+	require.Equal(t, op.Operation{Call: "shmctl", Args: []check.Arg{check.I("id", 7), check.I("cmd", 11)}, Entry: "ipc", Arch: arch386(), Raw: []uint64{24, 7, 0x10b, 0, 0, 0}}, o)
 	require.Equal(t, "semget", decode(t, "386", "ipc", m, 2, 1, 1, 0o600).Call)
 	require.Equal(t, "ipc", decode(t, "386", "ipc", m, 77).Call)
+	require.Empty(t, decode(t, "386", "ipc", m, 77).Entry)
+}
+
+// Calls of an architecture that is not the program's say so, and by which name filters know them.
+func TestDecodeArch(t *testing.T) {
+	for _, arch := range []string{"amd64", "arm64", "386"} {
+		want := arch
+		if arch == runtime.GOARCH {
+			want = ""
+		}
+		o := decode(t, arch, "fchown", nil, 3, 1, 2)
+		require.Equal(t, want, o.Arch)
+		require.Empty(t, o.Entry)
+	}
+	o := decode(t, "386", "setuid32", nil, 7)
+	require.Equal(t, []string{"setuid", "setuid32", arch386()}, []string{o.Call, o.Entry, o.Arch})
+	read, err := check.ParseOperation(o.String())
+	require.NoError(t, err)
+	require.Equal(t, o, read)
+	if o.Arch != "" {
+		require.Equal(t, "setuid uid=7 (setuid32 of 386)", op.Describe(o))
+		require.Contains(t, o.String(), ` arch="386" entry="setuid32"`)
+	}
+	require.NotContains(t, decode(t, runtime.GOARCH, "fchown", nil, 3, 1, 2).String(), "arch")
+}
+
+func arch386() string {
+	if runtime.GOARCH == "386" {
+		return ""
+	}
+	return "386"
 }
 
 func TestDecodeWithoutMemory(t *testing.T) {

@@ -15,6 +15,17 @@ func Describe(o Operation) string {
 	if o.IsZero() {
 		return ""
 	}
+	s := describe(o)
+	switch {
+	case o.Arch != "" && o.Entry != "":
+		s += " (" + check.Printable(o.Entry) + " of " + check.Printable(o.Arch) + ")"
+	case o.Arch != "":
+		s += " (a call of " + check.Printable(o.Arch) + ")"
+	}
+	return s
+}
+
+func describe(o Operation) string {
 	name := check.Printable(o.Str("path"))
 	if o.Str("path") == "" && o.Has("fd") {
 		name = fmt.Sprintf("descriptor %d", o.Int("fd"))

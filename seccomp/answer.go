@@ -84,14 +84,19 @@ func (a Answer) String() string {
 	return "unknown: " + a.Why
 }
 
-// A Question is one system call: its number on this architecture, and the six
-// arguments, of which the kernel shows all 64 bits to a filter. Pointers are
-// values here; nothing looks at what they point to.
+// A Question is one system call: its number, and the six arguments, of which
+// the kernel shows all 64 bits to a filter. Pointers are values here; nothing
+// looks at what they point to.
 type Question struct {
 	Nr   uintptr
 	Args [6]uint64
+	// Arch is the GOARCH of the number; "" is this program's.
+	Arch string
 }
 
 func (q Question) String() string {
+	if q.Arch != "" {
+		return fmt.Sprintf("call %d of %s(%#x, %#x, %#x, %#x, %#x, %#x)", q.Nr, q.Arch, q.Args[0], q.Args[1], q.Args[2], q.Args[3], q.Args[4], q.Args[5])
+	}
 	return fmt.Sprintf("call %d(%#x, %#x, %#x, %#x, %#x, %#x)", q.Nr, q.Args[0], q.Args[1], q.Args[2], q.Args[3], q.Args[4], q.Args[5])
 }

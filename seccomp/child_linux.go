@@ -2,11 +2,13 @@ package seccomp
 
 import (
 	"reflect"
+	"runtime"
 	"sync/atomic"
 	"syscall"
 	"time"
 	"unsafe"
 
+	"github.com/go-eperm/eperm/internal/compat"
 	"golang.org/x/sys/unix"
 )
 
@@ -28,7 +30,7 @@ var stageNames = [...]string{
 	stageControl: "the child's filter did not take effect",
 }
 
-// maxQuestions is how many a filter can hold: 27 instructions each, of 4096.
+// maxQuestions is how many a filter can hold: 29 instructions each, of 4096.
 const maxQuestions = 128
 
 // farewell are the arguments of the child's own exit_group and getpid. The
@@ -93,6 +95,7 @@ type child struct {
 	handler   [5]uintptr // struct sigaction of the kernel: handler, flags, restorer, mask
 	allBut    [2]uint64  // signal mask: all but SIGSYS
 	questions [maxQuestions][7]uintptr
+	compat    [maxQuestions]bool // made as a call of compat.Arch
 	n         int
 
 	filter []unix.SockFilter // keeps what prog points to
@@ -101,10 +104,11 @@ type child struct {
 func newChild(p *page, how entry, questions []Question) *child {
 	c := &child{page: p, entry: how, n: len(questions)}
 	// The control, then the questions.
-	c.filter = intercept(append([]Question{{unix.SYS_GETPID, farewell}}, questions...))
+	c.filter = intercept(append([]Question{{Nr: unix.SYS_GETPID, Args: farewell}}, questions...))
 	c.prog = &unix.SockFprog{Len: uint16(len(c.filter)), Filter: &c.filter[0]}
 	for i, q := range questions {
 		c.questions[i] = [7]uintptr{q.Nr, uintptr(q.Args[0]), uintptr(q.Args[1]), uintptr(q.Args[2]), uintptr(q.Args[3]), uintptr(q.Args[4]), uintptr(q.Args[5])}
+		c.compat[i] = q.goarch() != runtime.GOARCH
 	}
 	// The handler never returns, so the restorer is only there because x86 insists.
 	// Where the structure has no restorer, the mask is garbage, which does not matter either.
@@ -218,7 +222,13 @@ func (c *child) run() {
 	for i := 0; i < c.n && i < maxQuestions; i++ {
 		p.stage = int32(stageAsk + i)
 		q := &c.questions[i]
-		r, _, e := syscall.RawSyscall6(q[0], q[1], q[2], q[3], q[4], q[5], q[6])
+		var r uintptr
+		var e syscall.Errno
+		if c.compat[i] {
+			_, e = compat.Call(uint32(q[0]), uint32(q[1]), uint32(q[2]), uint32(q[3]), uint32(q[4]), uint32(q[5]), uint32(q[6]))
+		} else {
+			r, _, e = syscall.RawSyscall6(q[0], q[1], q[2], q[3], q[4], q[5], q[6])
+		}
 		if e == 0 && int(r) == -4095 { // the largest errno, which Go takes for a result
 			e = 4095
 		}

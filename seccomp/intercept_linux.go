@@ -7,22 +7,25 @@ import (
 )
 
 // intercept is a filter that answers USER_NOTIF to exactly these calls, and
-// allows everything else. It does not look at the architecture: the child that
-// installs it makes calls of its own ABI only.
+// allows everything else.
 func intercept(questions []Question) []unix.SockFilter {
-	const block = 27 // instructions for a question
+	const most = 29 // instructions for a question
 	low, high := uint32(0), uint32(4)
 	if bigEndian() {
 		low, high = 4, 0
 	}
-	f := make([]unix.SockFilter, 0, block*len(questions)+1)
+	f := make([]unix.SockFilter, 0, most*len(questions)+1)
 	for _, q := range questions {
-		words := [13][2]uint32{{offsetNr, uint32(q.Nr)}}
+		words := make([][2]uint32, 0, most/2)
+		if arch, ok := AuditArch(q.goarch()); ok {
+			words = append(words, [2]uint32{offsetArch, arch})
+		}
+		words = append(words, [2]uint32{offsetNr, uint32(q.Nr)})
 		for i, a := range q.Args {
 			at := uint32(offsetArgs + 8*i)
-			words[1+2*i] = [2]uint32{at + low, uint32(a)}
-			words[2+2*i] = [2]uint32{at + high, uint32(a >> 32)}
+			words = append(words, [2]uint32{at + low, uint32(a)}, [2]uint32{at + high, uint32(a >> 32)})
 		}
+		block := 2*len(words) + 1
 		for i, w := range words {
 			f = append(f,
 				unix.SockFilter{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: w[0]},
@@ -36,6 +39,7 @@ func intercept(questions []Question) []unix.SockFilter {
 // Offsets in struct seccomp_data of <linux/seccomp.h>.
 const (
 	offsetNr   = 0
+	offsetArch = 4
 	offsetArgs = 16
 )
 

@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"unsafe"
 
+	"github.com/go-eperm/eperm/internal/compat"
 	"golang.org/x/sys/unix"
 )
 
@@ -33,7 +34,7 @@ import (
 // questions that make no sense, and wraps EINVAL: a number of another ABI
 // (x32), arguments that do not fit a register.
 func Ask(nr uintptr, args [6]uint64) (Answer, error) {
-	answers, err := AskMany([]Question{{nr, args}})
+	answers, err := AskMany([]Question{{Nr: nr, Args: args}})
 	if err != nil {
 		return Answer{}, err
 	}
@@ -41,7 +42,8 @@ func Ask(nr uintptr, args [6]uint64) (Answer, error) {
 }
 
 // AskMany is Ask for many calls, with one child for up to 128 of them. The
-// answers are in the order of the questions.
+// answers are in the order of the questions. Of other architectures, a program
+// for amd64 can ask about calls of 386; the answer about others is Unknown.
 func AskMany(questions []Question) ([]Answer, error) {
 	for _, q := range questions {
 		if err := q.check(); err != nil {
@@ -65,10 +67,30 @@ func AskMany(questions []Question) ([]Answer, error) {
 		return answers, nil
 	}
 	o := oracle{entry: byListener, tracer: tracer}
-	for rest := range chunks(len(questions)) {
-		o.ask(questions[rest.from:rest.to], answers[rest.from:rest.to])
+	askable, places := make([]Question, 0, len(questions)), make([]int, 0, len(questions))
+	for i, q := range questions {
+		if arch := q.goarch(); arch != runtime.GOARCH && arch != compat.Arch {
+			answers[i] = Answer{Why: fmt.Sprintf("a program for %s cannot make calls of %s", runtime.GOARCH, arch)}
+			continue
+		}
+		askable, places = append(askable, q), append(places, i)
+	}
+	found := make([]Answer, len(askable))
+	for rest := range chunks(len(askable)) {
+		o.ask(askable[rest.from:rest.to], found[rest.from:rest.to])
+	}
+	for i, at := range places {
+		answers[at] = found[i]
 	}
 	return answers, nil
+}
+
+// goarch is the architecture of the number.
+func (q Question) goarch() string {
+	if q.Arch == "" {
+		return runtime.GOARCH
+	}
+	return q.Arch
 }
 
 func fill(answers []Answer, a Answer) {
@@ -96,10 +118,17 @@ func (q Question) check() error {
 	if q.Nr >= x32 {
 		return fmt.Errorf("%v: not a number of this architecture's own system calls: %w", q, unix.EINVAL)
 	}
+	audit, known := AuditArch(q.goarch())
+	if !known && q.Arch != "" {
+		return fmt.Errorf("%v: no architecture of that name: %w", q, unix.EINVAL)
+	}
 	for _, a := range q.Args {
-		if uint64(uintptr(a)) != a {
+		if known && audit&audit64 == 0 && a>>32 != 0 || q.goarch() == runtime.GOARCH && uint64(uintptr(a)) != a {
 			return fmt.Errorf("%v: an argument is larger than a register: %w", q, unix.EINVAL)
 		}
+	}
+	if q.goarch() != runtime.GOARCH {
+		return nil
 	}
 	if q.Nr == unix.SYS_EXIT_GROUP && q.Args == farewell {
 		return fmt.Errorf("%v is how the child of the question ends: %w", q, unix.EINVAL)
@@ -262,6 +291,8 @@ func (o *oracle) judge(p *page, ended unix.WaitStatus, served *[maxQuestions + 1
 			answers[i] = Answer{Why: "a filter kills, or sends SIGSYS: no handler could be installed to tell"}
 		case i == stage-stageAsk && trapped:
 			answers[i] = Answer{Kind: Traps}
+		case i == stage-stageAsk && ended.Signaled() && ended.Signal() == unix.SIGSEGV && questions[i].goarch() != runtime.GOARCH:
+			answers[i] = Answer{Why: "this kernel takes no calls of " + questions[i].Arch}
 		case i == stage-stageAsk:
 			answers[i] = Answer{Why: fmt.Sprintf("the child was ended from outside (%#x)", uint32(ended))}
 		default:

@@ -122,9 +122,9 @@ func TestAskArguments(t *testing.T) {
 	}}
 	got := kerneltest.Value(t, subject, func(c *kerneltest.C) []seccomp.Answer {
 		a, err := seccomp.AskMany([]seccomp.Question{
-			{unix.SYS_ACCT, [6]uint64{0, 0, 0, 0, 0, secret}}, {unix.SYS_ACCT, [6]uint64{0, 0, 0, 0, 0, secret + 1}}, {unix.SYS_ACCT, [6]uint64{secret}},
-			{unix.SYS_SOCKET, [6]uint64{unix.AF_VSOCK, 1}}, {unix.SYS_SOCKET, [6]uint64{unix.AF_INET, 1}},
-			{unix.SYS_CLONE, [6]uint64{unix.CLONE_NEWUSER | unix.CLONE_NEWNS | 17}}, {unix.SYS_CLONE, [6]uint64{17}},
+			{Nr: unix.SYS_ACCT, Args: [6]uint64{0, 0, 0, 0, 0, secret}}, {Nr: unix.SYS_ACCT, Args: [6]uint64{0, 0, 0, 0, 0, secret + 1}}, {Nr: unix.SYS_ACCT, Args: [6]uint64{secret}},
+			{Nr: unix.SYS_SOCKET, Args: [6]uint64{unix.AF_VSOCK, 1}}, {Nr: unix.SYS_SOCKET, Args: [6]uint64{unix.AF_INET, 1}},
+			{Nr: unix.SYS_CLONE, Args: [6]uint64{unix.CLONE_NEWUSER | unix.CLONE_NEWNS | 17}}, {Nr: unix.SYS_CLONE, Args: [6]uint64{17}},
 		})
 		require.NoError(c, err)
 		return a
@@ -425,5 +425,31 @@ func BenchmarkAsk(b *testing.B) {
 			<-ended
 			runtime.KeepAlive(ballast)
 		})
+	}
+}
+
+// Calls of another architecture are asked about as such, where this program can make them.
+func TestAskOtherArchitectures(t *testing.T) {
+	filter := []kerneltest.Rule{{Call: 7, Arch: 0x40000003, Errno: unix.EPERM}} // waitpid of 386; poll of amd64
+	foreign := map[bool]string{true: "arm64", false: "s390x"}[runtime.GOARCH == "s390x"]
+	got := kerneltest.Value(t, kerneltest.Subject{NoNewPrivs: true, Filter: filter}, func(c *kerneltest.C) []seccomp.Answer {
+		a, err := seccomp.AskMany([]seccomp.Question{{Nr: 7, Arch: "386"}, {Nr: 7, Arch: foreign}, {Nr: unix.SYS_SWAPON}, {Nr: 8, Arch: "386", Args: [6]uint64{1, 2, 3, 4, 5, 6}}})
+		require.NoError(c, err)
+		return a
+	})
+	require.Equal(t, seccomp.Unknown, got[1].Kind)
+	require.Contains(t, got[1].Why, "cannot make calls of "+foreign)
+	require.Equal(t, passed, got[2])
+	switch {
+	case runtime.GOARCH != "amd64":
+	case kerneltest.Calls386.Missing() == "":
+		require.Equal(t, errno(unix.EPERM), got[0])
+		require.Equal(t, passed, got[3])
+	default:
+		require.Equal(t, "this kernel takes no calls of 386", got[0].Why)
+	}
+	for _, bad := range []seccomp.Question{{Nr: 1, Arch: "z80"}, {Nr: 1, Arch: "386", Args: [6]uint64{1 << 32}}, {Nr: 0x40000001, Arch: "amd64"}} {
+		_, err := seccomp.AskMany([]seccomp.Question{bad})
+		require.ErrorIs(t, err, unix.EINVAL, "%v", bad)
 	}
 }

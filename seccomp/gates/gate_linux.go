@@ -28,8 +28,8 @@ var filterDoc = check.Doc{
 }
 
 // Verdicts is what the filters of the calling thread say of a call, the key:
-// its name, its six arguments, and a bit for each of these that is
-// not known. It is asked only where Options.Probes allows it: of this thread in
+// its name (after that of its architecture, and a colon, where that is not the
+// program's), its six arguments, and a bit for each of these that is not known. It is asked only where Options.Probes allows it: of this thread in
 // a child process that inherits its filters (seccomp.AskMany), of another task
 // by reading and running them (seccomp.FiltersOf), which stops it for some
 // microseconds.
@@ -56,16 +56,20 @@ var Verdicts = check.Probe[seccomp.Answer]{Name: "seccomp_verdict", Source: "USE
 
 // evaluate runs the filters of another task, which takes CAP_SYS_ADMIN to read.
 func evaluate(k *check.Kernel, questions []seccomp.Question) ([]seccomp.Answer, error) {
-	if err := sameABI(k); err != nil {
-		return nil, err
+	goarch := questions[0].Arch // of all of them
+	if goarch == "" {
+		goarch = runtime.GOARCH
+		if err := sameABI(k); err != nil {
+			return nil, err
+		}
 	}
 	programs, err := seccomp.FiltersOf(k.Task().TID)
 	if err != nil {
 		return nil, err
 	}
-	arch, ok := seccomp.AuditArch(runtime.GOARCH)
+	arch, ok := seccomp.AuditArch(goarch)
 	if !ok {
-		return nil, fmt.Errorf("%s: %w", runtime.GOARCH, check.ErrUnsupported)
+		return nil, fmt.Errorf("%s: %w", goarch, check.ErrUnsupported)
 	}
 	answers := make([]seccomp.Answer, len(questions))
 	for i, q := range questions {
@@ -90,9 +94,13 @@ func parseKey(key string) ([]seccomp.Question, error) {
 	if len(f) != 8 {
 		return nil, errors.New("name, arguments and a mask are wanted")
 	}
-	nr, ok := sysnum.Number(runtime.GOARCH, f[0])
+	arch, call, foreign := strings.Cut(f[0], ":")
+	if !foreign {
+		arch, call = runtime.GOARCH, f[0]
+	}
+	nr, ok := sysnum.Number(arch, call)
 	if !ok {
-		return nil, fmt.Errorf("%s is no system call of %s", f[0], runtime.GOARCH)
+		return nil, fmt.Errorf("%.40q is no system call of %.40q", call, arch)
 	}
 	var n [7]uint64
 	for i := range n {
@@ -103,8 +111,17 @@ func parseKey(key string) ([]seccomp.Question, error) {
 		n[i] = v
 	}
 	q := seccomp.Question{Nr: uintptr(nr), Args: [6]uint64(n[:6])}
+	if foreign {
+		q.Arch = arch
+	}
+	register := func(v uint64) uint64 { // -1 of 64 bits, where registers have 32
+		if slices.Contains(narrow, arch) {
+			return uint64(uint32(v))
+		}
+		return v
+	}
 	for i, a := range q.Args {
-		q.Args[i] = uint64(uintptr(a)) // -1 of 64 bits, where registers have 32
+		q.Args[i] = register(a)
 	}
 	questions := []seccomp.Question{q}
 	if mask := n[6]; mask != 0 {
@@ -112,7 +129,7 @@ func parseKey(key string) ([]seccomp.Question, error) {
 			v := q
 			for i := range v.Args {
 				if mask>>i&1 != 0 {
-					v.Args[i] = uint64(uintptr(stand))
+					v.Args[i] = register(stand)
 				}
 			}
 			questions = append(questions, v)
@@ -132,7 +149,7 @@ var Filter = check.Gate{Doc: &filterDoc, Run: func(p *check.Pass) check.Verdict 
 	case mode.N == 1:
 		return p.AllowFor("strict mode kills, it does not answer")
 	}
-	asked := spellings(runtime.GOARCH, p.World.Live() && p.World.Task().Self, *p.Op)
+	asked := spellings(archOf(p.Op), p.World.Live() && p.World.Task().Self && p.Op.Arch == "", *p.Op)
 	if p.World.Live() && !p.World.Options().Probes {
 		return unasked(p, asked)
 	}
@@ -142,7 +159,7 @@ var Filter = check.Gate{Doc: &filterDoc, Run: func(p *check.Pass) check.Verdict 
 	for _, s := range asked {
 		a, err := Verdicts.ReadErr(p, s.key())
 		switch {
-		case s.call != p.Op.Call && errors.Is(err, check.ErrNotRecorded): // fewer were asked there
+		case s.call != p.Op.Call && s.call != p.Op.Entry && errors.Is(err, check.ErrNotRecorded): // fewer were asked there
 		case errors.Is(err, check.ErrNotRecorded):
 			return unasked(p, asked)
 		case err != nil:
@@ -179,6 +196,10 @@ var Filter = check.Gate{Doc: &filterDoc, Run: func(p *check.Pass) check.Verdict 
 // denied is the verdict where a filter refuses each of the calls.
 func denied(p *check.Pass, refused []spelling, answer seccomp.Answer) check.Verdict {
 	call := refused[0].call
+	of := ""
+	if refused[0].alien {
+		of = " of " + refused[0].arch + ", whose calls filters tell from native ones,"
+	}
 	var names []string
 	var rules []seccomp.Rule
 	var opened []check.Assumption
@@ -200,7 +221,7 @@ func denied(p *check.Pass, refused []spelling, answer seccomp.Answer) check.Verd
 	if p.World.Live() && !p.World.Task().Self {
 		whose = "the task"
 	}
-	v := p.Deny(fmt.Sprintf("a seccomp filter of %s answers %s to %s before the kernel looks at it", whose, unix.ErrnoName(answer.Errno), call),
+	v := p.Deny(fmt.Sprintf("a seccomp filter of %s answers %s to %s%s before the kernel looks at it", whose, unix.ErrnoName(answer.Errno), call, of),
 		check.Change{Kind: check.AllowSyscall, Name: strings.Join(names, " "), Value: strings.Join(texts, ",\n"), Risk: check.MediumRisk, Assume: opened},
 	).With(answer.Errno)
 	if answer.Why != "" {

@@ -14,6 +14,8 @@ import (
 // A spelling is one system call by which a program may have done what the
 // operation says: filters see numbers, and know nothing of what calls mean.
 type spelling struct {
+	arch  string // GOARCH
+	alien bool   // that is not the program's
 	call  string
 	raw   [6]uint64
 	known uint8 // which of raw are
@@ -22,13 +24,17 @@ type spelling struct {
 // key names the question to the filters.
 func (s spelling) key() string {
 	r := s.raw
-	return fmt.Sprintf("%s %#x %#x %#x %#x %#x %#x %#x", s.call, r[0], r[1], r[2], r[3], r[4], r[5], ^s.known&0x3f)
+	name := s.call
+	if s.alien {
+		name = s.arch + ":" + s.call
+	}
+	return fmt.Sprintf("%s %#x %#x %#x %#x %#x %#x %#x", name, r[0], r[1], r[2], r[3], r[4], r[5], ^s.known&0x3f)
 }
 
 // rule is what lets such calls through in a profile: with conditions on those
 // arguments that are known, and select what the call does.
 func (s spelling) rule() seccomp.Rule {
-	p := seccomp.PatchFor(s.call, s.raw, runtime.GOARCH)
+	p := seccomp.PatchFor(s.call, s.raw, s.arch)
 	p.Args = slices.DeleteFunc(p.Args, func(a seccomp.Arg) bool { return s.known>>a.Index&1 == 0 })
 	return p.Rule()
 }
@@ -40,8 +46,13 @@ func spellings(goarch string, self bool, o check.Operation) []spelling {
 	var out []spelling
 	add := func(call string, raw [6]uint64, known uint8) {
 		if _, ok := sysnum.Number(goarch, call); ok && !slices.ContainsFunc(out, func(s spelling) bool { return s.call == call }) {
-			out = append(out, spelling{call, raw, known})
+			out = append(out, spelling{goarch, o.Arch != "", call, raw, known})
 		}
+	}
+	if entry, ok := exact(goarch, o); ok {
+		raw, known := op.RawArgs(o)
+		add(entry, raw, known)
+		return out
 	}
 	for _, call := range append([]string{o.Call}, o.Also...) {
 		names := []string{call}
@@ -70,6 +81,27 @@ func spellings(goarch string, self bool, o check.Operation) []spelling {
 		}
 	}
 	return out
+}
+
+// exact is the very call that was made, where the operation says: one that was
+// decoded, or told by its kernel name with its arguments, where no multiplexer
+// may have been in between.
+func exact(goarch string, o check.Operation) (entry string, ok bool) {
+	switch {
+	case o.Entry != "":
+		return o.Entry, true
+	case len(o.Raw) == 0 || len(o.Also) > 0:
+		return "", false
+	}
+	return o.Call, o.Arch != "" || goarch != "s390x" && !slices.Contains(narrow, goarch)
+}
+
+// archOf is the architecture of the operation's call.
+func archOf(o *check.Operation) string {
+	if o.Arch != "" {
+		return o.Arch
+	}
+	return runtime.GOARCH
 }
 
 // narrow are the architectures of 32 bits, on which calls have grown by a second number.
