@@ -125,7 +125,7 @@ type stop struct {
 	title string
 	try   func() error
 	op    []eperm.Operation // what the error alone does not tell
-	how   eperm.Explainer
+	first func() error      // what has to be done before
 }
 
 func child(dir string) {
@@ -139,7 +139,7 @@ func child(dir string) {
 		{title: "A child in a new network namespace", try: func() error { return command().Start() }, op: []eperm.Operation{op.Command(command())}},
 		{title: "A setting of the kernel", try: func() error { _, err := os.OpenFile("/proc/sys/vm/swappiness", os.O_WRONLY, 0); return err }, op: []eperm.Operation{op.Sysctl("vm.swappiness")}},
 		{title: "A regular file in epoll", try: func() error { return epoll(in("data")) }, op: []eperm.Operation{op.EpollAdd(in("data"))}},
-		{title: "A seccomp filter, asked by the harmless oracle", try: func() error { return os.Mkdir(in("new"), 0o755) }, how: eperm.Explainer{Probes: true}},
+		{title: "A seccomp filter, asked by the harmless oracle", try: func() error { return os.Mkdir(in("new"), 0o755) }, first: refuseMkdir},
 	}
 	if os.Getppid() > 1 && ownerOf(os.Getppid()) != os.Getuid() {
 		ppid := os.Getppid()
@@ -148,10 +148,11 @@ func child(dir string) {
 	if _, err := os.Lstat(in("fixed")); err == nil {
 		stops = append([]stop{{title: "An immutable directory", try: func() error { return os.Mkdir(in("fixed/new"), 0o755) }}}, stops...)
 	}
-	runtime.LockOSThread() // the filter of the last stop is this thread's
+	runtime.LockOSThread()                     // the filter of the last stop is this thread's
+	explainer := eperm.Explainer{Probes: true} // it may ask a filter, harmlessly: containers have one
 	for i, s := range stops {
-		if s.how.Probes {
-			if err := refuseMkdir(); err != nil {
+		if s.first != nil {
+			if err := s.first(); err != nil {
 				fmt.Printf("(no seccomp filter here: %v)\n", err)
 				continue
 			}
@@ -162,7 +163,7 @@ func child(dir string) {
 			fmt.Print("It was allowed here.\n\n")
 			continue
 		}
-		if d := s.how.Explain(err, s.op...); d != nil {
+		if d := explainer.Explain(err, s.op...); d != nil {
 			fmt.Printf("%+v\n", d)
 		} else {
 			fmt.Printf("%v: no failure of permission\n\n", err)
