@@ -140,6 +140,10 @@ const (
 	ClearNoNewPrivs   ChangeKind = "clear-no-new-privs"
 	SwapOff           ChangeKind = "swap-off"          // Path
 	ActAsOwner        ChangeKind = "act-as-owner"      // Value is the uid; act as that user
+	RestoreLabel      ChangeKind = "restore-label"     // SELinux: Path gets the label Value, which the policy wants there; Name is "force" where its type of now is one that restorecon(8) leaves alone
+	SetLabel          ChangeKind = "set-label"         // SELinux: Path gets the label Value; Name is what of it differs, "type" or "level"; Text is "dir" for a directory
+	SetBoolean        ChangeKind = "set-boolean"       // SELinux: the boolean Name becomes Value, "on" or "off"
+	LabelPort         ChangeKind = "label-port"        // SELinux: the port Path, "8081", of the protocol Name gets the type Value
 	AskServer         ChangeKind = "ask-server"        // a file server decides: Name is the file system's type, Path the file, Value what was asked of it
 	AskAdministrator  ChangeKind = "ask-administrator" // nothing at this level can help; Text says who can
 )
@@ -180,7 +184,7 @@ type Remedy struct {
 	Title       string     `json:"title"`
 	Commands    [][]string `json:"commands,omitempty"`
 	Snippet     string     `json:"snippet,omitempty"`      // text to put in a file
-	SnippetKind string     `json:"snippet_kind,omitempty"` // yaml, json, ini, cil, apparmor
+	SnippetKind string     `json:"snippet_kind,omitempty"` // yaml, json, ini, cil, te, apparmor
 	For         string     `json:"for"`                    // host, docker, podman, kubernetes, systemd, lxc, code …
 	Risk        Risk       `json:"risk"`
 	Warning     string     `json:"warning,omitempty"`

@@ -27,7 +27,7 @@ var boots = []boot{
 		run: []test{{pkg: "rules", run: "^TestClauses$/^(userns|ipc)$"}},
 	},
 	{
-		name: "selinux", kernels: []string{"6.1", "6.12"}, lsm: "landlock,lockdown,yama,selinux,bpf", program: []string{"secilc"}, must: "root,lsm-selinux,program-secilc",
+		name: "selinux", kernels: []string{"6.1", "6.12"}, lsm: "landlock,lockdown,yama,selinux,bpf", program: []string{"secilc", "checkmodule", "semodule_package", "/usr/libexec/selinux/hll/pp"}, must: "root,lsm-selinux,guest,program-secilc,program-checkmodule,program-semodule_package,program-pp",
 		run: []test{{pkg: "lsm/selinux"}},
 	},
 	{

@@ -68,7 +68,15 @@ func Render(w *check.World, op *check.Operation, c check.Change, then string) []
 			r.selinux()
 			break
 		}
-		r.add(check.Remedy{For: "host", Title: "add one rule to the policy of " + c.Name, Snippet: c.Value, SnippetKind: map[string]string{"selinux": "cil", "apparmor": "apparmor"}[c.Name]})
+		r.add(check.Remedy{For: "host", Title: "add one rule to the policy of " + c.Name, Snippet: c.Value})
+	case check.RestoreLabel:
+		r.restoreLabel()
+	case check.SetLabel:
+		r.setLabel()
+	case check.SetBoolean:
+		r.setBoolean()
+	case check.LabelPort:
+		r.labelPort()
 	case check.ChangeCode:
 		r.add(check.Remedy{For: "code", Title: c.Text, Risk: check.LowRisk})
 	case check.AskServer:
@@ -136,9 +144,9 @@ func reach(r *check.Remedy) int {
 	switch r.Change.Kind {
 	case check.ChangeCode, check.RaiseCapability:
 		return 0
-	case check.ClearAttribute, check.AddACL, check.ChangeMode, check.ChangeOwner, check.SwapOff, check.ClearFileCaps:
+	case check.ClearAttribute, check.AddACL, check.ChangeMode, check.ChangeOwner, check.SwapOff, check.ClearFileCaps, check.RestoreLabel, check.SetLabel, check.LabelPort:
 		return 1
-	case check.GrantCapability, check.AllowSyscall, check.RaiseLimit, check.UseNamespace, check.MapID, check.AllowDevice, check.AddPolicyRule, check.ClearNoNewPrivs:
+	case check.GrantCapability, check.AllowSyscall, check.RaiseLimit, check.UseNamespace, check.MapID, check.AllowDevice, check.AddPolicyRule, check.SetBoolean, check.ClearNoNewPrivs:
 		return 2
 	case check.ActAsOwner, check.JoinGroup:
 		return 3

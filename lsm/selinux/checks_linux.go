@@ -15,9 +15,15 @@ type question struct {
 	object string // context
 	about  string // what it is the context of, for people
 	path   string // where it is a file's
+	key    string // by which FileContext was asked, where it was
+	kind   uint32 // type of the file, as in st_mode
+	port   int    // where it is a port's
 	class  string
 	perms  []string
 	err    error // why the object's context is not known
+	// nameless marks an object that nothing in a record tells apart from others of its
+	// class: of System V IPC.
+	nameless bool
 }
 
 var errNotAsked = errors.New("the object's context cannot be asked (a port, a peer, an object of System V IPC)")
@@ -153,6 +159,7 @@ func files(p *check.Pass, of check.Role, perms func(dir bool) []string) ([]quest
 	}
 	c, err := FileContext.ReadErr(p, key)
 	q.object, q.err, q.class, q.perms = c.S, err, fileClass(f), perms(f.IsDir())
+	q.key, q.kind = key, f.Type()
 	if len(q.perms) == 0 {
 		return nil, true
 	}
@@ -171,7 +178,7 @@ func ancestors(p *check.Pass, of check.Role) (list []question) {
 		}
 		seen[dir] = true
 		c, err := FileContext.ReadErr(p, "f"+dir)
-		list = append(list, question{path: dir, about: dir, object: c.S, err: err, class: "dir", perms: []string{"search"}})
+		list = append(list, question{path: dir, key: "f" + dir, kind: unix.S_IFDIR, about: dir, object: c.S, err: err, class: "dir", perms: []string{"search"}})
 	}
 	return list
 }

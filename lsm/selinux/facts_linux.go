@@ -60,6 +60,7 @@ var ProcessContext = check.Probe[task.Text]{Name: "selinux_process", Source: "/p
 type Answer struct {
 	Denied     []string // permissions that it does not allow
 	Permissive bool     // the domain is permissive: nothing is refused
+	Quiet      bool     // a dontaudit rule keeps at least one of the refusals out of the logs
 }
 
 func (a Answer) show() string {
@@ -106,8 +107,9 @@ func ask(k *check.Kernel, subject, object, class string, perms []string) (a Answ
 		return Answer{}, fmt.Errorf("%saccess answered %.60q", root, line)
 	}
 	allowed, err1 := strconv.ParseUint(f[0], 16, 32)
-	flags, err2 := strconv.ParseUint(f[5], 16, 32)
-	if err := errors.Join(err1, err2); err != nil {
+	audited, err2 := strconv.ParseUint(f[3], 16, 32)
+	flags, err3 := strconv.ParseUint(f[5], 16, 32)
+	if err := errors.Join(err1, err2, err3); err != nil {
 		return Answer{}, fmt.Errorf("%saccess answered %.60q: %w", root, line, err)
 	}
 	a.Permissive = flags&1 != 0
@@ -125,6 +127,7 @@ func ask(k *check.Kernel, subject, object, class string, perms []string) (a Answ
 			return Answer{}, fmt.Errorf("permission %s of class %s has the number %d", perm, class, bit)
 		case allowed>>(bit-1)&1 == 0:
 			a.Denied = append(a.Denied, perm)
+			a.Quiet = a.Quiet || audited>>(bit-1)&1 == 0
 		}
 	}
 	return a, nil
@@ -163,7 +166,11 @@ func permissions(p *check.Pass, subject, object, class string, perms []string) (
 			return Answer{}, fmt.Errorf("no context, class or permission: %.60q", s)
 		}
 	}
-	return Access.ReadErr(p, subject+" "+object+" "+class+" "+strings.Join(slices.Compact(perms), ","))
+	return Access.ReadErr(p, accessKey(subject, object, class, perms))
+}
+
+func accessKey(subject, object, class string, perms []string) string {
+	return subject + " " + object + " " + class + " " + strings.Join(slices.Compact(slices.Clone(perms)), ",")
 }
 
 // subjectOf is the context of the task itself.

@@ -2,13 +2,11 @@ package selinux
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"syscall"
 
 	"github.com/go-eperm/eperm/check"
 	"github.com/go-eperm/eperm/lsm/module"
-	"github.com/go-eperm/eperm/lsm/record"
 	"github.com/go-eperm/eperm/task"
 	"github.com/go-eperm/eperm/userns"
 )
@@ -55,15 +53,21 @@ func judge(p *check.Pass, h module.Hook) check.Verdict {
 			if v, ok := recorded(p, subject, q); ok {
 				return v
 			}
+			if (h.Of == check.Ancestors || h.Of == check.NewAncestors) && got(p, subject) {
+				return p.AllowFor("the kernel's record of the refusal is of a later check")
+			}
 			return p.UnknownFor(fmt.Sprintf("the task's context is %s, and the policy could not be asked about %s: %v", check.Printable(subject), aboutOf(q), err))
 		}
 		if len(a.Denied) == 0 || a.Permissive {
 			continue
 		}
 		if enforceErr != nil {
+			if v, ok := recorded(p, subject, q); ok {
+				return v
+			}
 			return p.UnknownFor("the policy does not allow it; whether SELinux enforces could not be read: " + enforceErr.Error())
 		}
-		return deny(p, subject, q, a.Denied)
+		return deny(p, subject, q, a)
 	}
 	if !known {
 		if v, ok := recorded(p, subject, question{}); ok {
@@ -116,7 +120,7 @@ func capable(p *check.Pass, h module.Hook, subject string, enforceErr error) che
 		return p.UnknownFor("the policy does not allow the capability; whether SELinux enforces could not be read: " + enforceErr.Error())
 	}
 	class, perm := capClass(lacking[0], initial)
-	return deny(p, subject, question{object: subject, about: lacking[0].String(), class: class, perms: []string{perm}}, []string{perm}).For(lacking[0])
+	return deny(p, subject, question{object: subject, about: lacking[0].String(), class: class, perms: []string{perm}}, Answer{Denied: []string{perm}}).For(lacking[0])
 }
 
 // leansOn is the capabilities for want of which the gates would refuse.
@@ -132,91 +136,4 @@ func leansOn(p *check.Pass, gates []check.Gate) (caps []check.Cap) {
 		}
 	}
 	return caps
-}
-
-// recorded judges by a record of this very access, where the policy cannot be asked.
-func recorded(p *check.Pass, subject string, q question) (check.Verdict, bool) {
-	if p.Seen == 0 {
-		return check.Verdict{}, false
-	}
-	records, _, ok := record.Of(p, record.SELinux)
-	if !ok {
-		return check.Verdict{}, false
-	}
-	for _, r := range records {
-		permissive, told := r.Lookup("permissive")
-		switch {
-		case !r.Denied || r.Kin || r.Age > record.Fresh || r.Field("scontext") != subject || !told || permissive != "0":
-		case q.class == "" || r.Field("tclass") != q.class || q.object != "" && r.Field("tcontext") != q.object:
-		case !slices.ContainsFunc(r.Perms(), func(s string) bool { return slices.Contains(q.perms, s) }):
-		case q.object == "" && !named(r, q):
-		default:
-			q.object = r.Field("tcontext")
-			return deny(p, subject, q, r.Perms()), true
-		}
-	}
-	return check.Verdict{}, false
-}
-
-// named says whether a record is about the object of that path.
-func named(r record.Record, q question) bool {
-	if path := r.Field("path"); path != "" {
-		return path == q.path
-	}
-	name := r.Field("name")
-	return name != "" && q.path != "" && name == q.path[strings.LastIndexByte(q.path, '/')+1:]
-}
-
-// deny says what the policy refuses, and the rule that would allow it.
-func deny(p *check.Pass, subject string, q question, perms []string) check.Verdict {
-	reason := fmt.Sprintf("SELinux's policy does not allow %s { %s } on %s (%s, %s)", domain(subject), strings.Join(perms, " "), aboutOf(q), q.class, check.Printable(q.object))
-	if q.object == subject {
-		reason = fmt.Sprintf("SELinux's policy does not allow %s { %s } of class %s", domain(subject), strings.Join(perms, " "), q.class)
-	}
-	var changes []check.Change
-	if rule, ok := Rule(subject, q.object, q.class, perms); ok {
-		allowed := check.AssumeIs(&Access, subject+" "+q.object+" "+q.class+" "+strings.Join(q.perms, ","), Answer{})
-		changes = append(changes, check.Change{Kind: check.AddPolicyRule, Name: "selinux", Value: rule, Risk: check.MediumRisk, Assume: []check.Assumption{allowed},
-			Warn: "It allows this to every process of " + domain(subject) + ". If the access is still refused, a constraint (levels and categories, roles) refuses it, which no allow rule lifts."})
-	}
-	if len(changes) == 0 {
-		changes = append(changes, check.Change{Kind: check.AskAdministrator, Text: "the administrator of the policy has to allow it (audit2why explains records of it)"})
-	}
-	return p.Deny(reason, changes...)
-}
-
-// Rule is the rule of the policy, in CIL, that allows exactly this access; false
-// for contexts that name no types.
-func Rule(subject, object, class string, perms []string) (string, bool) {
-	source, ok1 := typeOf(subject)
-	target, ok2 := typeOf(object)
-	if !ok1 || !ok2 || !identifier(class) || len(perms) == 0 || slices.ContainsFunc(perms, func(s string) bool { return !identifier(s) }) {
-		return "", false
-	}
-	if target == source {
-		target = "self"
-	}
-	return fmt.Sprintf("(allow %s %s (%s (%s)))\n", source, target, class, strings.Join(perms, " ")), true
-}
-
-// typeOf is the type of a context, "user:role:type[:level]".
-func typeOf(context string) (string, bool) {
-	f := strings.SplitN(context, ":", 4)
-	if len(f) < 3 || !identifier(f[2]) {
-		return "", false
-	}
-	return f[2], true
-}
-
-func domain(context string) string {
-	if t, ok := typeOf(context); ok {
-		return t
-	}
-	return check.Printable(context)
-}
-
-func identifier(s string) bool {
-	return s != "" && !strings.ContainsFunc(s, func(r rune) bool {
-		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '_' || r == '.' || r == '-')
-	})
 }

@@ -1,0 +1,192 @@
+package selinux
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/go-eperm/eperm/check"
+	"github.com/go-eperm/eperm/inode"
+	"github.com/go-eperm/eperm/task"
+)
+
+// deny says what the policy refuses, and what would allow it: the label that the
+// policy wants there, another one, or a rule.
+func deny(p *check.Pass, subject string, q question, a Answer) check.Verdict {
+	perms := strings.Join(a.Denied, " ")
+	reason := fmt.Sprintf("SELinux's policy does not allow %s { %s } on %s (%s, %s)", domain(subject), perms, aboutOf(q), q.class, check.Printable(q.object))
+	if q.object == subject {
+		reason = fmt.Sprintf("SELinux's policy does not allow %s { %s } of class %s", domain(subject), perms, q.class)
+	}
+	if !p.Detail { // the changes of the first walk are what is rendered
+		return p.Deny(reason)
+	}
+	var notes []string
+	if a.Quiet {
+		notes = append(notes, "A dontaudit rule keeps this refusal out of the logs (semodule -DB writes such down, semodule -B ends that).")
+	}
+	if level, ok := otherLevel(p, subject, q, a.Denied); ok {
+		reason = fmt.Sprintf("SELinux keeps levels apart: %s at the level %s may not { %s } %s (%s, %s); at its own level the policy allows it",
+			domain(subject), levelOf(subject), perms, aboutOf(q), q.class, check.Printable(q.object))
+		return p.Deny(reason, relevel(q, level)...).Note(notes...)
+	}
+	if user, ok := otherUser(p, subject, q, a.Denied); ok {
+		reason = fmt.Sprintf("SELinux keeps users apart: the user %s may not { %s } what is of the user %s: %s (%s, %s)", userOf(subject), perms, userOf(q.object), aboutOf(q), q.class, check.Printable(q.object))
+		return p.Deny(reason, check.Change{Kind: check.AskAdministrator, Text: "a constraint of the policy keeps the SELinux user " + user + " from what is of other users; the object would have to be of the user " + user}).Note(notes...)
+	}
+	changes := labels(p, subject, q)
+	if rule, ok := Rule(subject, q.object, q.class, a.Denied); ok {
+		allowed := check.AssumeIs(&Access, accessKey(subject, q.object, q.class, q.perms), Answer{})
+		changes = append(changes, check.Change{Kind: check.AddPolicyRule, Name: "selinux", Value: rule, Risk: check.MediumRisk, Assume: []check.Assumption{allowed},
+			Warn: "It allows this to every process of " + domain(subject) + ". If the access is still refused, a constraint (levels and categories, roles) refuses it, which no allow rule lifts."})
+	}
+	if len(changes) == 0 {
+		changes = append(changes, check.Change{Kind: check.AskAdministrator, Text: "the administrator of the policy has to allow it (audit2why explains records of it)"})
+	}
+	return p.Deny(reason, changes...).Note(notes...)
+}
+
+// allows says whether the policy is known to allow all that a question asks for, of an
+// object of another context. It is no evidence of the refusal.
+func allows(p *check.Pass, subject, object string, q question) bool {
+	if strings.ContainsAny(subject+object, " \t\n\x00") {
+		return false
+	}
+	a, err := Access.Get(p.World, accessKey(subject, object, q.class, q.perms))
+	return err == nil && len(a.Denied) == 0
+}
+
+// otherLevel says whether it is the level of the object alone that is refused:
+// with that of the subject, the policy allows the access.
+func otherLevel(p *check.Pass, subject string, q question, denied []string) (context string, ok bool) {
+	s, o := parts(subject), parts(q.object)
+	if len(s) < 4 || len(o) < 4 {
+		return "", false
+	}
+	low, _, _ := strings.Cut(s[3], "-")
+	if low == o[3] {
+		return "", false
+	}
+	o[3] = low
+	context = strings.Join(o, ":")
+	return context, allows(p, subject, context, q)
+}
+
+// otherUser is the same for SELinux users, which policies may keep apart (UBAC).
+func otherUser(p *check.Pass, subject string, q question, denied []string) (user string, ok bool) {
+	s, o := parts(subject), parts(q.object)
+	if len(s) < 3 || len(o) < 3 || s[0] == o[0] {
+		return "", false
+	}
+	o[0] = s[0]
+	return s[0], allows(p, subject, strings.Join(o, ":"), q)
+}
+
+// parts are user, role, type and, where there is one, level of a context.
+func parts(context string) []string { return strings.SplitN(context, ":", 4) }
+
+func levelOf(context string) string {
+	if f := parts(context); len(f) == 4 {
+		return check.Printable(f[3])
+	}
+	return "none"
+}
+
+func userOf(context string) string { return check.Printable(parts(context)[0]) }
+
+// relabelled supposes that the object of a question has another context.
+func relabelled(q question, context string) []check.Assumption {
+	t := task.Text{S: context}
+	return []check.Assumption{check.AssumeIs(&FileContext, "f"+q.key[1:], t), check.AssumeIs(&FileContext, "l"+q.key[1:], t)}
+}
+
+func relevel(q question, context string) []check.Change {
+	if q.key == "" {
+		return []check.Change{{Kind: check.AskAdministrator, Text: "both have to run at one level: who starts them chooses it (for containers --security-opt label=level:LEVEL)"}}
+	}
+	return []check.Change{{Kind: check.SetLabel, Path: q.path, Name: "level", Value: context, Text: kindWord(q), Risk: check.MediumRisk, Assume: relabelled(q, context),
+		Warn: "What is at another level belongs to somebody else, another container for example: make sure that this is meant to be shared."}}
+}
+
+func kindWord(q question) string {
+	if q.class == "dir" {
+		return "dir"
+	}
+	return "file"
+}
+
+// labels are the changes of the object's label that would let the access through:
+// first the label that the policy wants there, then one of those that it keeps for such a use.
+func labels(p *check.Pass, subject string, q question) (changes []check.Change) {
+	if q.key == "" || q.object == "" {
+		return nil
+	}
+	real := realPath(p, q)
+	if real == "" {
+		return nil
+	}
+	current := parts(q.object)
+	if len(current) < 3 {
+		return nil
+	}
+	wanted, err := Expected.ReadErr(p, strconv.FormatUint(uint64(q.kind), 8)+" "+real)
+	if w := parts(wanted.Context); err == nil && len(w) >= 3 && w[2] != current[2] {
+		c := check.Change{Kind: check.RestoreLabel, Path: real, Risk: check.LowRisk}
+		if slices.Contains(wanted.Custom, current[2]) {
+			c.Name, c.Value = "force", wanted.Context
+		} else { // without -F restorecon(8) changes the type alone
+			n := slices.Clone(current)
+			n[2] = w[2]
+			c.Value = strings.Join(n, ":")
+		}
+		if allows(p, subject, c.Value, q) {
+			c.Assume = relabelled(q, c.Value)
+			return []check.Change{c}
+		}
+	}
+	for _, typ := range keeps[domain(subject)] {
+		n := slices.Clone(current)
+		if n[2] == typ {
+			continue
+		}
+		n[2] = typ
+		if s := parts(subject); len(s) == 4 && len(n) == 4 {
+			n[3], _, _ = strings.Cut(s[3], "-")
+		}
+		context := strings.Join(n, ":")
+		if !allows(p, subject, context, q) {
+			continue
+		}
+		return []check.Change{{Kind: check.SetLabel, Path: real, Name: "type", Value: context, Text: kindWord(q), Risk: check.MediumRisk, Assume: relabelled(q, context),
+			Warn: "Who uses it by the type that it has now (" + check.Printable(current[2]) + ") may lose it: relabel what belongs to this service alone."}}
+	}
+	return nil
+}
+
+// keeps are the types that policies keep for what a domain is given by the
+// administrator (the manual pages httpd_selinux(8), samba_selinux(8) and so on). They are
+// proposed only where the policy says that the access would be allowed.
+var keeps = map[string][]string{
+	"httpd_t":      {"httpd_sys_content_t", "httpd_sys_rw_content_t"},
+	"smbd_t":       {"samba_share_t"},
+	"ftpd_t":       {"public_content_t", "public_content_rw_t"},
+	"rsync_t":      {"public_content_t", "public_content_rw_t"},
+	"mysqld_t":     {"mysqld_db_t"},
+	"postgresql_t": {"postgresql_db_t"},
+	"named_t":      {"named_zone_t", "named_cache_t"},
+	"squid_t":      {"squid_cache_t"},
+	"sshd_t":       {"ssh_home_t"},
+	"init_t":       {"bin_t"},
+	"container_t":  {"container_file_t", "svirt_sandbox_file_t"},
+}
+
+// realPath is the path of a question's object without symbolic links.
+func realPath(p *check.Pass, q question) string {
+	w := inode.Walk(p, q.path, q.key[0] == 'f')
+	if w.Path == "" || w.Path[0] != '/' || strings.HasPrefix(w.Path, "/proc/") || path.Clean(w.Path) != w.Path {
+		return ""
+	}
+	return w.Path
+}
