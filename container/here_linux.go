@@ -8,8 +8,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// initialUserNS is include/linux/proc_ns.h:PROC_USER_INIT_INO.
-const initialUserNS = 0xEFFFFFFD
+// The initial namespaces (include/linux/proc_ns.h: PROC_USER_INIT_INO, PROC_CGROUP_INIT_INO).
+const (
+	initialUserNS   = 0xEFFFFFFD
+	initialCgroupNS = 0xEFFFFFFB
+)
 
 // Here is where the task runs. It costs some ten plain system calls, and is
 // asked only when a remedy is written.
@@ -55,6 +58,9 @@ func Gather(k *check.Kernel) Signs {
 	var st unix.Stat_t
 	if unix.Stat(k.Proc("ns/user"), &st) == nil {
 		s.OwnUserNS = st.Ino != initialUserNS
+	}
+	if unix.Stat(k.Proc("ns/cgroup"), &st) == nil && k.Self() { // another task's Cgroup is shown from this process's namespace
+		s.OwnCgroupNS = st.Ino != initialCgroupNS
 	}
 	if k.Self() && (s.OwnUserNS || s.Mountinfo == "") { // another task's /proc/1 is that of another pid namespace
 		if comm := read("/proc/1/comm"); comm != "" {

@@ -125,6 +125,9 @@ type Signs struct {
 	Version   string   // uname -v
 	Init      string   // /proc/1/comm
 	OwnUserNS bool     // the process is in a user namespace other than the initial one
+	// OwnCgroupNS is set in a cgroup namespace other than the initial one:
+	// Cgroup shows nothing above it.
+	OwnCgroupNS bool
 }
 
 // Markers are the files whose existence is asked for.
@@ -163,7 +166,7 @@ func Tell(s Signs) Place {
 		p = best(weak, nil)
 		p.Weak = true
 	}
-	if unit, user, ok := unitOf(s.Cgroup); ok && p.Kind != Kubernetes && p.Kind != Snap && p.Kind != Flatpak {
+	if unit, user, inner, ok := unitOf(s.Cgroup); ok && p.Kind != Kubernetes && p.Kind != Snap && p.Kind != Flatpak {
 		switch { // inside of a container, a unit is the container's own manager's only if the container is one with a manager
 		case p.Kind == Host || p.Weak:
 			old := p
@@ -171,7 +174,7 @@ func Tell(s Signs) Place {
 			if old.Kind != Host {
 				p.Within = []string{string(old.Kind)}
 			}
-		case p.Kind == LXC || p.Kind == Incus || p.Kind == Nspawn:
+		case p.Kind == LXC || p.Kind == Incus || p.Kind == Nspawn, (inner || s.OwnCgroupNS) && p.Container(): // a container with a manager of its own
 			p.Within, p.Kind, p.Unit, p.User = append([]string{string(p.Kind)}, p.Within...), Systemd, unit, user
 			p.Signs = append(p.Signs, "cgroup: "+unit)
 		case p.Kind == Podman: // a quadlet

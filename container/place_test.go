@@ -103,6 +103,8 @@ func FuzzTell(f *testing.F) {
 // What single signs make of an otherwise empty machine.
 func TestSingleSigns(t *testing.T) {
 	overlay := "1 0 0:1 / / rw - overlay overlay rw\n"
+	const id = "3f29c0aa51e04a6d0c8c1f2b7d9e6a5b4c3d2e1f00112233445566778899aabb"
+	const container = "1 0 0:1 /containers/storage/overlay-containers/" + id + "/userdata/hosts /etc/hosts rw - tmpfs tmpfs rw\n"
 	for _, c := range []struct {
 		signs Signs
 		want  Place
@@ -113,6 +115,12 @@ func TestSingleSigns(t *testing.T) {
 		{Signs{Cgroup: "0::/\n", Files: []string{"/run/.containerenv"}}, Place{Kind: Podman, Weak: true}},
 		{Signs{Cgroup: "0::/kubepods.slice/kubepods-pod1.slice/cri-containerd-x.scope"}, Place{Kind: Kubernetes, Pod: "1"}},
 		{Signs{Cgroup: "1:name=systemd:/system.slice/system-x.slice/x@1.service/sub\n"}, Place{Kind: Systemd, Unit: "x@1.service"}},
+		{Signs{Cgroup: "0::/system.slice/_devices.service"}, Place{Kind: Systemd, Unit: "devices.service"}},
+		{Signs{Cgroup: "0::/system.slice/app.service", Mountinfo: container, OwnCgroupNS: true}, Place{Kind: Systemd, Unit: "app.service", Within: []string{"podman"}, ID: id}},
+		{Signs{Cgroup: "0::/system.slice/app.service", Mountinfo: container}, Place{Kind: Podman, Unit: "app.service", ID: id}},
+		{Signs{Cgroup: "1:name=systemd:/libpod_parent/libpod-" + id + "/system.slice/app.service"}, Place{Kind: Systemd, Unit: "app.service", Within: []string{"podman"}, ID: id}},
+		{Signs{Cgroup: "1:name=systemd:/docker/" + id + "/system.slice/app.service"}, Place{Kind: Systemd, Unit: "app.service", Within: []string{"docker"}, ID: id}},
+		{Signs{Cgroup: "0::/system.slice/web.service/libpod-payload-" + id}, Place{Kind: Podman, Unit: "web.service", ID: id}},
 		{Signs{Cgroup: "0::/lxc.payload.web/"}, Place{Kind: LXC, ID: "web"}},
 		{Signs{Cgroup: "0::/docker/not-an-id"}, Place{Kind: Host}},
 		{Signs{Cgroup: "garbage", Mountinfo: "garbage - \n - - -"}, Place{Kind: Host}},

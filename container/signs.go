@@ -101,28 +101,32 @@ func podOf(parts []string) string {
 	return ""
 }
 
-// unitOf is the systemd unit that a group belongs to.
-func unitOf(text string) (unit string, user, ok bool) {
+// unitOf is the systemd unit that a group belongs to. Inner says that it is one
+// of the container's own manager: the unit's group lies below the container's.
+func unitOf(text string) (unit string, user, inner, ok bool) {
 	for path := range cgroups(text) {
-		managed := false
+		managed, below := false, false
 		unit = ""
 		for part := range strings.SplitSeq(strings.Trim(path, "/"), "/") {
+			part = strings.TrimPrefix(part, "_") // systemd: src/basic/cgroup-util.c:cg_escape, of "devices.service" too
 			switch {
 			case part == "payload", strings.HasPrefix(part, "lxc.payload"), strings.HasPrefix(part, "systemd-nspawn@"): // what is below is the container's own
-				managed, unit = false, ""
+				managed, unit, below = false, "", true
+			case strings.HasPrefix(part, "libpod-"), strings.HasPrefix(part, "docker-"), hexID(part):
+				below = unit == "" // else a unit holds the container: a quadlet's
 			case strings.HasPrefix(part, "user@") && strings.HasSuffix(part, ".service"):
 				managed, unit = true, ""
 			case strings.HasSuffix(part, ".service") && part != ".service" && word(part) != "":
 				if unit == "" {
-					unit = part
+					unit, inner = part, below
 				}
 			}
 		}
 		if unit != "" {
-			return unit, managed, true
+			return unit, managed, inner, true
 		}
 	}
-	return "", false, false
+	return "", false, false, false
 }
 
 // rootlessCgroup says whether a user's manager made the group, or the group is hidden.

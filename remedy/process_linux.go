@@ -72,7 +72,10 @@ func (r *renderer) limit() {
 			r.add(check.Remedy{For: "kubernetes", Title: "raise " + c.Name + " in the node's runtime: a pod has no field for it (containerd: base_runtime_spec; CRI-O: default_ulimits = [\"" + name + "=" + ulimit + ":" + ulimit + "\"])",
 				Verify: [][]string{kubectl(p, "grep", "Max", "/proc/1/limits")}, Warning: "It is for every pod of the node, and for the cluster's administrator."})
 		case container.Systemd:
-			r.inUnit(p, "raise "+c.Name+" of the service", "limits", setting+value)
+			x := r.inUnit(p, "raise "+c.Name+" of the service", "limits", setting+value)
+			if len(p.Within) > 0 {
+				x.Warning = "Inside of a container, systemd raises it only up to its own hard limit, unless it has CAP_SYS_RESOURCE, and does not say so."
+			}
 		case container.LXC:
 			r.add(check.Remedy{For: "lxc", Title: title, Snippet: lxcConfig(p) + "lxc.prlimit." + name + " = " + c.Value + "\n", SnippetKind: "ini", Verify: [][]string{{"grep", "Max", "/proc/1/limits"}}})
 		case container.Incus:

@@ -9,7 +9,9 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"runtime"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -55,6 +57,71 @@ var deeds = map[string]deed{
 	"unshare": {func() error { return unix.Unshare(unix.CLONE_NEWUTS) }, op.Unshare(unix.CLONE_NEWUTS)},
 	"keyctl":  {func() error { _, err := unix.KeyctlGetKeyringID(unix.KEY_SPEC_SESSION_KEYRING, true); return err }, op.Keyctl(0)},
 	"chroot":  {func() error { return unix.Chroot("/tmp") }, op.Chroot("/tmp")},
+	"fuse": {func() error {
+		_ = unix.Mknod("/dev/fuse", unix.S_IFCHR|0o666, int(unix.Mkdev(10, 229))) // it is there already where the runtime made it
+		f, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0)
+		if err == nil {
+			f.Close()
+		}
+		return err
+	}, op.Open("/dev/fuse", os.O_RDWR)},
+	"personality": {func() error {
+		if _, _, errno := unix.RawSyscall(unix.SYS_PERSONALITY, noRandom, 0, 0); errno != 0 {
+			return errno
+		}
+		return nil
+	}, op.Call("personality", noRandom)},
+	"nice":    {func() error { return unix.Setpriority(unix.PRIO_PROCESS, 0, -5) }, op.Setpriority(unix.PRIO_PROCESS, 0, -5)},
+	"memlock": {func() error { return lock(1 << 20) }, op.Mlock(1 << 20)},
+	"send": {func() error {
+		c, err := net.Dial("udp4", "127.0.0.1:9")
+		if err == nil {
+			_, err = c.Write([]byte("x"))
+			c.Close()
+		}
+		return err
+	}, op.Send("udp4", "127.0.0.1:9")},
+}
+
+const noRandom = 0x0040000 // ADDR_NO_RANDOMIZE
+
+func lock(size int) error {
+	b, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
+	if err != nil {
+		return err
+	}
+	return unix.Mlock(b)
+}
+
+// onPath are the deeds that take a path: "write:/srv/x".
+var onPath = map[string]func(path string) deed{
+	"write": func(path string) deed {
+		return deed{func() error {
+			f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o644)
+			if err == nil {
+				f.Close()
+			}
+			return err
+		}, op.Open(path, os.O_WRONLY|os.O_CREATE)}
+	},
+	"read": func(path string) deed {
+		return deed{func() error { _, err := os.ReadFile(path); return err }, op.Open(path, os.O_RDONLY)}
+	},
+	"setuid": func(path string) deed {
+		return deed{func() error { return unix.Chmod(path, 0o4755) }, op.Chmod(path, 0o755|os.ModeSetuid)}
+	},
+	"run": func(path string) deed {
+		return deed{func() error { return exec.Command(path, "none").Run() }, op.Exec(path)}
+	},
+}
+
+// find is the deed of that name.
+func find(name string) (deed, bool) {
+	if kind, path, ok := strings.Cut(name, ":"); ok && onPath[kind] != nil {
+		return onPath[kind](path), true
+	}
+	d, ok := deeds[name]
+	return d, ok
 }
 
 func open(path string) error {
@@ -77,10 +144,10 @@ func main() {
 	out := json.NewEncoder(os.Stdout)
 	e := eperm.Explainer{Probes: true}
 	for _, name := range os.Args[1:] {
-		if name == "-v" {
+		if name == "-v" || name == "none" {
 			continue
 		}
-		d, ok := deeds[name]
+		d, ok := find(name)
 		if !ok {
 			fmt.Fprintln(os.Stderr, "refusals: no deed", name)
 			os.Exit(2)
