@@ -60,7 +60,7 @@ func flag(p *check.Pass, of check.Role, bit uint64, letter, word string) check.V
 			v = v.Note("Somebody set this on purpose more often than not on a file like this: find out who and why before clearing it.")
 		}
 		return v
-	case f.Mask&bit == 0 && !never(f) && !without(p, name):
+	case f.Mask&bit == 0 && !never(f) && !without(p, name, f):
 		return p.UnknownFor("this file system does not report the attribute (statx)")
 	}
 	return p.Allow()
@@ -72,11 +72,13 @@ func never(f inode.File) bool {
 }
 
 // without says whether the file system keeps no attributes: the kernel's own,
-// which have no fileattr_set (procfs marks some of its directories itself).
-func without(p *check.Pass, name string) bool {
+// which have no fileattr_set. procfs marks the directories of processes itself.
+func without(p *check.Pass, name string, f inode.File) bool {
 	fs, ok := mount.Statfs.Read(p, name)
-	return ok && kernfs[fs.Magic]
+	return ok && (kernfs[fs.Magic] || fs.Magic == procfs && !f.IsDir())
 }
+
+const procfs = 0x9fa0 // PROC_SUPER_MAGIC
 
 // kernfs are the magic numbers of sysfs, cgroup, cgroup2, debugfs, tracefs,
 // securityfs, configfs, devpts, mqueue, bpf, pipefs, sockfs (include/uapi/linux/magic.h).

@@ -60,9 +60,12 @@ var layouts = map[string]string{
 	"msgget": "key flags", "semget": "key _ flags", "shmget": "key bytes:p flags", "msgsnd": "id", "msgrcv": "id", "semop": "id", "semtimedop": "id",
 	"shmat": "id _ flags", "msgctl": "id cmd", "shmctl": "id cmd", "semctl": "id _ cmd",
 	"mq_open": "queue:s flags", "mq_unlink": "queue:s",
-	"fanotify_init": "flags:u", "fanotify_mark": "_ flags:u", "timerfd_create": "clock flags", "timer_create": "clock", "clock_nanosleep": "clock flags",
+	"fanotify_init": "flags:u", "fanotify_mark": "_ flags:u", "timerfd_create": "clock flags", "timerfd_settime": "fd flags", "timer_create": "clock", "clock_nanosleep": "clock flags",
 	"bpf": "cmd", "keyctl": "cmd", "syslog": "action", "quotactl": "cmd", "quotactl_fd": "_ cmd",
 }
+
+// pointedArgs are the ints to which the argument of an ioctl points.
+var pointedArgs = map[uint32]string{tiocspgrp: "pgrp", tiocsetd: "ldisc"}
 
 // Flags of the calls that take a directory descriptor.
 const (
@@ -109,6 +112,8 @@ var extras = map[string]func(*decoder){
 			if v, ok := d.record(d.raw[2], 4); ok {
 				d.add(check.I("flags", v.u32(0)))
 			}
+		} else if name := pointedArgs[r]; name != "" {
+			d.number(name, d.raw[2])
 		}
 	},
 

@@ -15,6 +15,7 @@
 //	now                1 if times are set to now
 //	name               of an extended attribute
 //	request, cmd, arg  ioctl, fcntl, bpf, keyctl
+//	pgrp, ldisc        what TIOCSPGRP and TIOCSETD set
 //	source, fstype     mount (its target is path)
 //	attr, set, clear, userns   fsmount, mount_setattr (MOUNT_ATTR bits, file of a user namespace)
 //	mnt_id, mnt_ns     statmount, listmount

@@ -8,3 +8,9 @@ const (
 	oRdwr       = 0x2
 	oCreatTrunc = 0x40 | 0x200
 )
+
+const (
+	requestTIOCSCTTY = tiocsctty
+	requestTIOCSPGRP = tiocspgrp
+	requestTIOCSETD  = tiocsetd
+)

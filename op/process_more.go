@@ -98,3 +98,9 @@ func Setresuid(ruid, euid, suid int) Operation {
 func Setresgid(rgid, egid, sgid int) Operation {
 	return call("setresgid", check.I("rgid", rgid), check.I("egid", egid), check.I("sgid", sgid))
 }
+
+// PidfdNamespace is ioctl(2) with PIDFD_GET_*_NAMESPACE on a descriptor of the
+// process, by its pid.
+func PidfdNamespace(pid int, request uint) Operation {
+	return call("ioctl", check.I("pid", pid), check.I("request", request))
+}

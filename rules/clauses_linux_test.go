@@ -110,6 +110,7 @@ func TestClauses(t *testing.T) {
 		{"cgroups", cgroupCases()},
 		{"bpf", bpfCases()},
 		{"processes", processCases()},
+		{"sessions", sessionCases()},
 		{"scheduling", schedCases()},
 		{"credentials", credCases()},
 		{"procfs", procfsCases()},

@@ -232,4 +232,8 @@ type openFlags struct {
 	Flags uint32 `check:"oct"`
 }
 
+func (f openFlags) reads() bool {
+	return f.Flags&unix.O_PATH == 0 && f.Flags&unix.O_ACCMODE != unix.O_WRONLY
+}
+
 func (f openFlags) writes() bool { return f.Flags&unix.O_ACCMODE != unix.O_RDONLY }

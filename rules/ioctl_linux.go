@@ -125,6 +125,12 @@ var nsRequestDoc = check.Doc{
 	Errnos: []syscall.Errno{syscall.EPERM},
 }
 
+// ofPidfd is the requests PIDFD_GET_*_NAMESPACE: _IO(0xff, 1) to _IO(0xff, 10).
+func ofPidfd(o *check.Operation) bool {
+	r := o.Int("request") &^ 0x20000000 // _IOC_NONE of PowerPC and MIPS
+	return r >= 0xff01 && r <= 0xff0a
+}
+
 const (
 	nsGetUserns = 0xb701
 	nsGetParent = 0xb702
@@ -144,9 +150,15 @@ var ioctlRules = []check.Rule{
 		Gates: check.Gates(seccomp.Filter, lsm.Hooks(lsm.File, "file_ioctl"), nsRequest),
 	},
 	{
+		Name: "ioctl of a pidfd", Calls: []string{"ioctl"}, Doc: "get a namespace of a process", When: ofPidfd,
+		Gates: check.Gates( // fs/pidfs.c:pidfd_ioctl (Linux 6.11)
+			seccomp.Filter, lsm.Hooks(lsm.File, "file_ioctl"), known("pid"), access(ptraceMode{files: true, pid: pidArg("pid")}, syscall.EACCES),
+		),
+	},
+	{
 		Name: "privileged ioctl", Calls: []string{"ioctl"}, Doc: "make a privileged request of a device or file", When: isPrivileged,
 		Gates: check.Gates( // fs/ioctl.c:do_vfs_ioctl, then the driver's
-			seccomp.Filter, lsm.Hooks(lsm.File, "file_ioctl"), lsm.Asked(privilegedIoctl),
+			seccomp.Filter, lsm.Hooks(lsm.File, "file_ioctl"), lsm.Asked(injectInput.If(arg("request", unix.TIOCSTI)), privilegedIoctl),
 		),
 	},
 	{
@@ -158,5 +170,5 @@ var ioctlRules = []check.Rule{
 // tabled says whether a rule of its own judges the request.
 func tabled(o *check.Operation) bool {
 	_, ok := privilegedRequests[o.Int("request")]
-	return ok || arg("request", nsGetUserns, nsGetParent)(o)
+	return ok || arg("request", nsGetUserns, nsGetParent)(o) || ofPidfd(o)
 }

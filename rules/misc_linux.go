@@ -2,6 +2,8 @@ package rules
 
 import (
 	"fmt"
+	"strconv"
+	"strings"
 	"syscall"
 
 	"github.com/go-eperm/eperm/capability"
@@ -37,6 +39,10 @@ var miscRules = []check.Rule{
 		Gates: check.Gates(seccomp.Filter, known("clock"), check.When(arg("clock", unix.CLOCK_REALTIME_ALARM, unix.CLOCK_BOOTTIME_ALARM), need(userns.Initial(), capability.CAP_WAKE_ALARM)...)), // fs/timerfd.c, kernel/time/alarmtimer.c
 	},
 	{
+		Name: "arm an alarm", Calls: []string{"timerfd_settime"}, Doc: "set a timer whose clock wakes the machine",
+		Gates: check.Gates(seccomp.Filter, alarmTimer), // fs/timerfd.c:do_timerfd_settime
+	},
+	{
 		Name: "memory policy", Calls: []string{"mbind"}, Doc: "place memory on nodes",
 		Gates: check.Gates(seccomp.Filter, check.When(flagged(mpolMoveAll), need(userns.Initial(), capability.CAP_SYS_NICE)...)), // mm/mempolicy.c:kernel_mbind
 	},
@@ -57,6 +63,49 @@ var miscRules = []check.Rule{
 		Gates: check.Gates(seccomp.Filter, ringRestriction),
 	},
 }
+
+var alarmDoc = check.Doc{
+	ID: "timer.alarm", Title: "clock that lets the machine sleep, or",
+	Text:   "A timer of CLOCK_REALTIME_ALARM or CLOCK_BOOTTIME_ALARM is set only with CAP_WAKE_ALARM in the initial user namespace, also where somebody else made it.",
+	Kernel: "fs/timerfd.c:do_timerfd_settime",
+	Man:    "timerfd_create(2)",
+	Cause:  check.MissingCapability,
+	Errnos: []syscall.Errno{syscall.EPERM},
+}
+
+// timerClock is the clock of a timer by its descriptor, the key.
+var timerClock = check.Probe[task.Number]{Name: "timer_clock", Source: "/proc/thread-self/fdinfo", Live: func(k *check.Kernel, key string) (task.Number, error) {
+	text, err := k.ReadText(k.Proc("fdinfo/" + key))
+	if err != nil {
+		return task.Number{}, err
+	}
+	for line := range strings.Lines(text) {
+		if v, ok := strings.CutPrefix(line, "clockid:"); ok {
+			n, err := strconv.ParseInt(strings.TrimSpace(v), 10, 64)
+			return task.Number{N: n}, err
+		}
+	}
+	return task.Number{}, fmt.Errorf("descriptor %s is no timer", key)
+}}
+
+var alarmTimer = check.Gate{Doc: &alarmDoc, Param: "CAP_WAKE_ALARM", Run: func(p *check.Pass) check.Verdict {
+	clock := p.Op.Int("clock")
+	switch {
+	case p.Op.Has("clock"):
+	case p.Op.Has("fd"):
+		n, ok := timerClock.Read(p, strconv.FormatInt(p.Op.Int("fd"), 10))
+		if !ok {
+			return p.Unknown()
+		}
+		clock = n.N
+	default:
+		return p.UnknownFor("the clock of the timer is not known; pass the operation (op.TimerfdSettime)")
+	}
+	if clock != unix.CLOCK_REALTIME_ALARM && clock != unix.CLOCK_BOOTTIME_ALARM {
+		return p.AllowFor("its clock wakes nobody")
+	}
+	return capability.Verdict(p, userns.Initial(), "the timer wakes the machine", capability.CAP_WAKE_ALARM)
+}}
 
 const (
 	mpolMoveAll = 4 // MPOL_MF_MOVE_ALL

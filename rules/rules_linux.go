@@ -21,6 +21,7 @@ var families = [][]check.Rule{
 	signalRules,
 	credRules,
 	processRules,
+	sessionRules,
 	netlinkRules,
 	schedRules,
 	socketRules,

@@ -2,13 +2,16 @@ package rules
 
 import (
 	"fmt"
+	"strconv"
 	"syscall"
 
 	"github.com/go-eperm/eperm/capability"
 	"github.com/go-eperm/eperm/check"
+	"github.com/go-eperm/eperm/inode"
 	"github.com/go-eperm/eperm/lsm"
 	seccomp "github.com/go-eperm/eperm/seccomp/gates"
 	"github.com/go-eperm/eperm/task"
+	"github.com/go-eperm/eperm/userns"
 	"golang.org/x/sys/unix"
 )
 
@@ -22,6 +25,10 @@ var terminalRules = []check.Rule{
 		Gates: check.Gates(seccomp.Filter, foreground), // drivers/tty/tty_jobctrl.c:tiocspgrp
 	},
 	{
+		Name: "line discipline", Calls: []string{"ioctl"}, Doc: "choose what a terminal's line speaks", When: arg("request", unix.TIOCSETD),
+		Gates: check.Gates(seccomp.Filter, lsm.Hooks(lsm.File, "file_ioctl"), lsm.Asked(disciplineLoads, disciplineOpens)), // drivers/tty/tty_ldisc.c:tty_set_ldisc
+	},
+	{
 		Name: "ioctl", Calls: []string{"ioctl"}, Doc: "control a device or file", When: not(judged),
 		Gates: check.Gates(seccomp.Filter, lsm.Hooks(lsm.File, "file_ioctl"), unknownRequest),
 	},
@@ -29,7 +36,7 @@ var terminalRules = []check.Rule{
 
 // judged is the requests that have a rule of their own.
 func judged(o *check.Operation) bool {
-	return tabled(o) || arg("request", unix.TIOCSCTTY, unix.TIOCSPGRP, unix.FS_IOC_SETFLAGS, fsIocSetflags32, fsIocFssetxattr)(o)
+	return tabled(o) || arg("request", unix.TIOCSCTTY, unix.TIOCSPGRP, unix.TIOCSETD, unix.FS_IOC_SETFLAGS, fsIocSetflags32, fsIocFssetxattr)(o)
 }
 
 var cttyDoc = check.Doc{
@@ -42,11 +49,7 @@ var cttyDoc = check.Doc{
 	Errnos: []syscall.Errno{syscall.EPERM},
 }
 
-var ctty = check.Gate{Doc: &cttyDoc, Run: func(p *check.Pass) check.Verdict {
-	sid, ok := unixSid.Read(p, "")
-	if !ok {
-		return p.Unknown()
-	}
+var ctty = check.Gate{Doc: &cttyDoc, Param: "CAP_SYS_ADMIN", Run: func(p *check.Pass) check.Verdict {
 	// Go's child has made its own session before, if it was asked to.
 	if p.Op.Has("step") {
 		if p.Op.Int("setsid") == 0 {
@@ -54,10 +57,109 @@ var ctty = check.Gate{Doc: &cttyDoc, Run: func(p *check.Pass) check.Verdict {
 		}
 		return p.UnknownFor("the descriptor may be no terminal, or the controlling terminal of another session")
 	}
-	if sid.N != int64(p.World.Task().PID) {
-		return p.Deny(fmt.Sprintf("process %d does not lead its session (%d)", p.World.Task().PID, sid.N), check.Change{Kind: check.ChangeCode, Risk: check.LowRisk, Text: "call setsid first"})
+	sid, ok := unixSid.Read(p, "")
+	if !ok {
+		return p.Unknown()
 	}
-	return p.UnknownFor("the session may have a controlling terminal already, or another session has this one")
+	me := p.World.Task().PID
+	if sid.N != int64(me) {
+		return p.Deny(fmt.Sprintf("process %d does not lead its session (%d)", me, sid.N), check.Change{Kind: check.ChangeCode, Risk: check.LowRisk, Text: "call setsid first"})
+	}
+	mine, ok := jobs.Read(p, "")
+	if !ok {
+		return p.Unknown()
+	}
+	device := terminalNamed(p)
+	switch {
+	case mine.Terminal != "" && mine.Terminal == device:
+		return p.AllowFor("it is the controlling terminal already")
+	case mine.Terminal != "" && device == "" && p.Seen == 0:
+		return p.UnknownFor("which terminal the descriptor stands for is not known; the session has one already")
+	case mine.Terminal != "":
+		return p.Deny(fmt.Sprintf("the session has a controlling terminal already, device %s", mine.Terminal),
+			check.Change{Kind: check.ChangeCode, Risk: check.LowRisk, Text: "give it up first (TIOCNOTTY), or take the other one in a new session"})
+	case device == "":
+		return p.UnknownFor("whether another session has this terminal cannot be seen")
+	}
+	switch holder, err := terminalHolder.ReadErr(p, device); {
+	case err != nil:
+		return p.Unknown()
+	case holder.PID != 0:
+		return stealTerminal(p, device, holder)
+	}
+	return readableTerminal(p)
+}}
+
+// stealTerminal is what taking a terminal away from another session takes.
+func stealTerminal(p *check.Pass, device string, holder terminalSession) check.Verdict {
+	because := fmt.Sprintf("terminal %s is the controlling one of session %d (process %d)", device, holder.Session, holder.PID)
+	if p.Op.Has("arg") && p.Op.Int("arg") != 1 {
+		return p.Deny(because+", and argument 1, which takes it away, was not given",
+			check.Change{Kind: check.ChangeCode, Risk: check.LowRisk, Text: "use a terminal of its own (open /dev/ptmx)"})
+	}
+	v := capability.Verdict(p, userns.Initial(), because, capability.CAP_SYS_ADMIN)
+	if v.Decision == check.Denies && v.Cause == check.MissingCapability {
+		v.Cause = check.Session
+		v.Changes = append([]check.Change{{Kind: check.ChangeCode, Risk: check.LowRisk, Text: "use a terminal of its own (open /dev/ptmx)"}}, v.Changes...)
+	}
+	return v
+}
+
+// readableTerminal: a terminal that is open only for writing would let its user read what is typed.
+func readableTerminal(p *check.Pass) check.Verdict {
+	name, _ := inode.Path(p.Op, check.Target)
+	switch with, err := openedWith.ReadErr(p, name); {
+	case err == nil && with.reads() && p.Seen != 0:
+		return p.Infer("another session, of processes that cannot be seen from here, has the terminal for its controlling one",
+			check.Change{Kind: check.ChangeCode, Risk: check.LowRisk, Text: "use a terminal of its own (open /dev/ptmx)"})
+	case err == nil && with.reads():
+		return p.Faint("no session that can be seen from here has the terminal; whether another does is shown nowhere")
+	case err != nil && p.Seen == 0:
+		return p.UnknownFor("whether the descriptor is open for reading is not known")
+	}
+	v := capability.Verdict(p, userns.Initial(), "the terminal is open only for writing", capability.CAP_SYS_ADMIN)
+	if v.Decision == check.Denies && v.Cause == check.MissingCapability {
+		v.Cause = check.Session
+		v.Changes = append([]check.Change{{Kind: check.ChangeCode, Risk: check.LowRisk, Text: "open the terminal for reading and writing"}}, v.Changes...)
+	}
+	return v
+}
+
+// terminalNamed is the device of the terminal that the operation names, "136:0";
+// "" where that cannot be said.
+func terminalNamed(p *check.Pass) string {
+	_, f, err := inode.Named(p, check.Target)
+	switch {
+	case err != nil, f.Type() != unix.S_IFCHR:
+		return ""
+	case f.Rdev == "5:0": // /dev/tty is whichever terminal the process has
+		mine, _ := jobs.Read(p, "")
+		return mine.Terminal
+	case f.Rdev == "5:2", f.Rdev == "4:0": // /dev/ptmx stands for its slave, /dev/tty0 for the console in front
+		return ""
+	}
+	return f.Rdev
+}
+
+// terminalSession is the session that has a terminal for its controlling one.
+type terminalSession struct{ PID, Session int64 }
+
+// terminalHolder is a process that has a terminal, the key by its device, for its controlling one.
+var terminalHolder = check.Probe[terminalSession]{Name: "terminal_session", Source: "/proc/PID/stat of all", Live: func(k *check.Kernel, key string) (terminalSession, error) {
+	list, err := task.Processes()
+	if err != nil {
+		return terminalSession{}, err
+	}
+	for _, pid := range list {
+		text, err := k.ReadText("/proc/" + strconv.Itoa(pid) + "/stat")
+		if err != nil {
+			continue // gone meanwhile
+		}
+		if j, err := parseStat(text); err == nil && j.Terminal == key {
+			return terminalSession{int64(pid), j.Session}, nil
+		}
+	}
+	return terminalSession{}, nil
 }}
 
 var foregroundDoc = check.Doc{
@@ -70,7 +172,29 @@ var foregroundDoc = check.Doc{
 }
 
 var foreground = check.Gate{Doc: &foregroundDoc, Run: func(p *check.Pass) check.Verdict {
-	return p.UnknownFor("the process group has to be one of this session")
+	if !p.Op.Has("pgrp") {
+		return p.UnknownFor("the process group has to be one of this session")
+	}
+	// A number that is no group stands for the process (session_of_pgrp).
+	pgrp := strconv.FormatInt(p.Op.Int("pgrp"), 10)
+	if g, err := processGroup.ReadErr(p, pgrp); err != nil || g.N == p.Op.Int("pgrp") {
+		return groupInSession(p, pgrp)
+	}
+	if exists, ok := groupExists.Read(p, pgrp); !ok || exists.Set {
+		return p.UnknownFor("process group " + pgrp + " has lost its leader, and its session cannot be seen")
+	}
+	mine, ok1 := unixSid.Read(p, "")
+	theirs, ok2 := unixSid.Read(p, pgrp)
+	switch {
+	case !ok1 || !ok2:
+		return p.Unknown()
+	case theirs.N != mine.N:
+		return p.Deny("process "+pgrp+", which leads no group, is in another session",
+			check.Change{Kind: check.ChangeCode, Risk: check.LowRisk, Text: "choose a process group of this session"})
+	case mine.N == 0:
+		return p.UnknownFor(sessionsOutside)
+	}
+	return p.Allow()
 }}
 
 var requestDoc = check.Doc{
