@@ -36,7 +36,11 @@ func Chown(of check.Role) check.Gate {
 			return p.Unknown()
 		}
 		uid, gid := p.Op.Int("uid"), p.Op.Int("gid")
-		isOwner := ids.FSUID == f.UID
+		owned := same(p, "uid", ids.FSUID, f.UID)
+		if owned == check.Unknown && !(p.Op.Has("uid") && uid >= 0) { // a new owner has a mapping, so it is another than this one
+			return alike(p)
+		}
+		isOwner := owned == check.Allows
 		if !p.Op.Has("uid") && !p.Op.Has("gid") && isOwner { // an error does not tell the new ids
 			if p.Seen == 0 {
 				return p.UnknownFor("the new owner and group are not known")
@@ -72,6 +76,9 @@ func Chown(of check.Role) check.Gate {
 				return p.Unknown()
 			}
 			if s.Groups = groups.List; s.inGroup(uint32(gid)) {
+				if ambiguous(p, "gid", uint32(gid)) {
+					return alike(p)
+				}
 				return p.AllowFor("a group of its own")
 			}
 			return inodeCap(p, name, f, fmt.Sprintf("uid %d is not in group %d, to which %s is to be given", ids.FSUID, gid, check.Printable(name)), capability.CAP_CHOWN)
@@ -98,6 +105,9 @@ func Touch(of check.Role) check.Gate {
 			return v
 		}
 		w := write.Run(p)
+		if w.Decision == check.Denies && v.Decision == check.Unknown {
+			return v
+		}
 		if w.Decision == check.Denies {
 			w.Errno = syscall.EACCES
 			w.Changes = append(w.Changes, v.Changes...)
@@ -132,19 +142,22 @@ func DropSetID(of check.Role) check.Gate {
 		if !ok {
 			return p.Unknown()
 		}
-		if ids.FSUID == f.UID {
-			return p.AllowFor("it is the owner")
+		if v, done := isOwner(p, ids, f); done {
+			return v
 		}
 		if f.Mode&unix.S_ISUID == 0 && f.Mode&0o010 == 0 { // fs/attr.c:setattr_should_drop_sgid
 			groups, ok := task.Groups.Read(p, "")
-			if !ok {
+			switch {
+			case !ok:
 				return p.Unknown()
+			case ambiguous(p, "gid", f.GID):
+				return alike(p)
 			}
 			if (Subject{GID: ids.FSGID, Groups: groups.List}).inGroup(f.GID) || inodeCap(p, name, f, "", capability.CAP_FSETID).Decision == check.Allows {
 				return p.AllowFor("the bit stays")
 			}
 		}
-		return inodeCap(p, name, f, fmt.Sprintf("%s has set-id bits (mode %s), which a change of owner drops, and dropping them is for its owner, uid %d, or CAP_FOWNER",
+		return ownerCap(p, name, f, fmt.Sprintf("%s has set-id bits (mode %s), which a change of owner drops, and dropping them is for its owner, uid %d, or CAP_FOWNER",
 			check.Printable(name), f.ModeText(), f.UID), capability.CAP_FOWNER)
 	}}
 }

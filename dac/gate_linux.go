@@ -138,11 +138,11 @@ func permission(p *check.Pass, name string, f inode.File, mask uint32, caps []ch
 			s.Groups = groups.List
 		}
 	}
-	granted, class := aclPermission(s, f, acl, mask)
-	if s.UID == f.UID && granted != (mask&^(f.Mode&7) == 0) && looksLikeOthers(p, s.UID) {
-		return p.UnknownFor("the ids have no mapping in this user namespace, where all such ids look alike")
+	ok, class, differ := granted(p, s, f, acl, mask)
+	if differ {
+		return alike(p)
 	}
-	if granted {
+	if ok {
 		return p.Allow()
 	}
 	if mask&mayExec != 0 && !f.IsDir() && f.Mode&0o111 == 0 { // no capability makes a file executable
@@ -178,6 +178,21 @@ func InodeCap(p *check.Pass, name string, f inode.File, because string, caps ...
 
 // inodeCap is InodeCap.
 func inodeCap(p *check.Pass, name string, f inode.File, because string, caps ...check.Cap) check.Verdict {
+	return capOver(p, name, f, because, []ownedBy{{"uid", f.UID}, {"gid", f.GID}}, caps...)
+}
+
+// ownerCap is fs/inode.c:inode_owner_or_capable's: the group does not matter.
+func ownerCap(p *check.Pass, name string, f inode.File, because string, caps ...check.Cap) check.Verdict {
+	return capOver(p, name, f, because, []ownedBy{{"uid", f.UID}}, caps...)
+}
+
+// ownedBy is an id of a file that has to be mapped for a capability to count over it.
+type ownedBy struct {
+	kind string
+	id   uint32
+}
+
+func capOver(p *check.Pass, name string, f inode.File, because string, mapped []ownedBy, caps ...check.Cap) check.Verdict {
 	v := capability.Verdict(p, userns.Own(), because, caps...)
 	if v.Decision != check.Allows {
 		return v
@@ -190,16 +205,16 @@ func inodeCap(p *check.Pass, name string, f inode.File, because string, caps ...
 	if ns.Inode == userns.InitInode {
 		return v
 	}
-	for _, id := range []struct {
-		kind string
-		id   uint32
-	}{{"uid", f.UID}, {"gid", f.GID}} {
+	for _, id := range mapped {
 		m, ok := userns.Map.Read(p, id.kind)
 		if !ok {
 			return p.Unknown()
 		}
-		// An unmapped id shows as the overflow id, 65534 unless set otherwise
-		// (fs/stat.c:from_kuid_munged); where 65534 is mapped itself it could be either.
+		// An unmapped id shows as the overflow id (fs/stat.c:from_kuid_munged);
+		// where that is mapped itself it could be either.
+		if m.Has(id.id) && ambiguous(p, id.kind, id.id) {
+			return p.UnknownFor(fmt.Sprintf("the %s of %s is shown as %d, which stands for ids without mapping too", id.kind, check.Printable(name), id.id))
+		}
 		if !m.Has(id.id) {
 			return p.Deny(fmt.Sprintf("%s, and %s of %s (shown as %d) has no mapping in this user namespace, so no capability held in it counts over the file",
 				because, map[string]string{"uid": "the owner", "gid": "the group"}[id.kind], check.Printable(name), id.id),
@@ -233,10 +248,10 @@ func Owner(of check.Role) check.Gate {
 		if !ok {
 			return p.Unknown()
 		}
-		if ids.FSUID == f.UID {
-			return p.AllowFor("it is the owner")
+		if v, done := isOwner(p, ids, f); done {
+			return v
 		}
-		return inodeCap(p, name, f, fmt.Sprintf("%s belongs to uid %d, not to uid %d", check.Printable(name), f.UID, ids.FSUID), capability.CAP_FOWNER)
+		return ownerCap(p, name, f, fmt.Sprintf("%s belongs to uid %d, not to uid %d", check.Printable(name), f.UID, ids.FSUID), capability.CAP_FOWNER)
 	}}
 }
 
@@ -275,7 +290,10 @@ func Sticky(of check.Role) check.Gate {
 			return p.Unknown()
 		}
 		if !checkSticky(Subject{UID: ids.FSUID}, dir, f) {
-			return p.Allow()
+			if same(p, "uid", ids.FSUID, f.UID) == check.Allows || same(p, "uid", ids.FSUID, dir.UID) == check.Allows {
+				return p.Allow()
+			}
+			return alike(p)
 		}
 		v := inodeCap(p, name, f, fmt.Sprintf("%s is sticky: %s belongs to uid %d, the directory to uid %d, neither to uid %d", check.Printable(dirName), check.Printable(name), f.UID, dir.UID, ids.FSUID), capability.CAP_FOWNER)
 		if v.Decision == check.Denies && v.Cause == check.MissingCapability {
@@ -298,15 +316,4 @@ func ownDescriptors(p *check.Pass, dir string) bool {
 	}
 	of, _, _ := strings.Cut(rest, "/")
 	return of == "self" || of == "thread-self" || of == me
-}
-
-// looksLikeOthers says whether a uid, as it is shown, may stand for several: in a
-// user namespace, those without mapping all show as the overflow id.
-func looksLikeOthers(p *check.Pass, uid uint32) bool {
-	ns, ok := userns.NS.Read(p, "user")
-	if !ok || ns.Inode == userns.InitInode {
-		return false
-	}
-	m, ok := userns.Map.Read(p, "uid")
-	return !ok || !m.Has(uid)
 }

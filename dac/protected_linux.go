@@ -47,15 +47,19 @@ func ProtectedSymlinks(of check.Role) check.Gate {
 			if !ok {
 				return p.Unknown()
 			}
-			if link.UID == ids.FSUID || dir.Mode&(unix.S_ISVTX|0o002) != unix.S_ISVTX|0o002 || dir.UID == link.UID {
+			owned := either(same(p, "uid", link.UID, ids.FSUID), same(p, "uid", dir.UID, link.UID))
+			if owned == check.Allows || dir.Mode&(unix.S_ISVTX|0o002) != unix.S_ISVTX|0o002 {
 				continue
 			}
 			on, err := sysctl.Number(p, "fs.protected_symlinks", 0)
 			if err != nil {
 				return p.UnknownFor(err.Error())
 			}
-			if on == 0 {
+			switch {
+			case on == 0:
 				continue
+			case owned == check.Unknown:
+				return alike(p)
 			}
 			return p.Deny(fmt.Sprintf("%s is a symbolic link of uid %d in the sticky, world-writable directory %s of uid %d; fs.protected_symlinks lets only uid %d follow it",
 				check.Printable(l.Path), link.UID, check.Printable(l.Dir), dir.UID, link.UID),
@@ -97,7 +101,8 @@ func ProtectedHardlinks(of check.Role) check.Gate {
 		if !ok {
 			return p.Unknown()
 		}
-		if ids.FSUID == f.UID {
+		owned := same(p, "uid", ids.FSUID, f.UID)
+		if owned == check.Allows {
 			return p.AllowFor("it is the owner")
 		}
 		on, err := sysctl.Number(p, "fs.protected_hardlinks", 0)
@@ -124,7 +129,10 @@ func ProtectedHardlinks(of check.Role) check.Gate {
 			}
 			why = "may not be read and written by this thread"
 		}
-		v := inodeCap(p, name, f, fmt.Sprintf("%s belongs to uid %d and %s, so fs.protected_hardlinks keeps others from linking it", check.Printable(name), f.UID, why), capability.CAP_FOWNER)
+		if owned == check.Unknown {
+			return alike(p)
+		}
+		v := ownerCap(p, name, f, fmt.Sprintf("%s belongs to uid %d and %s, so fs.protected_hardlinks keeps others from linking it", check.Printable(name), f.UID, why), capability.CAP_FOWNER)
 		if v.Decision == check.Denies {
 			if v.Cause == check.MissingCapability {
 				v.Cause = check.ProtectedLink
@@ -170,14 +178,15 @@ func ProtectedCreate(of check.Role) check.Gate {
 		if err != nil {
 			return p.Unknown()
 		}
-		if dir.Mode&unix.S_ISVTX == 0 || f.UID == dir.UID {
+		owned := same(p, "uid", f.UID, dir.UID)
+		if dir.Mode&unix.S_ISVTX == 0 || owned == check.Allows {
 			return p.Allow()
 		}
 		ids, ok := task.IDs.Read(p, "")
 		if !ok {
 			return p.Unknown()
 		}
-		if f.UID == ids.FSUID || dir.Mode&0o022 == 0 {
+		if owned = either(owned, same(p, "uid", f.UID, ids.FSUID)); owned == check.Allows || dir.Mode&0o022 == 0 {
 			return p.Allow()
 		}
 		level, err := sysctl.Number(p, setting, 0)
@@ -188,6 +197,9 @@ func ProtectedCreate(of check.Role) check.Gate {
 		other := f.Type() != unix.S_IFREG && f.Type() != unix.S_IFIFO
 		if !other && level == 0 || dir.Mode&0o002 == 0 && (other || level < 2) {
 			return p.AllowFor(fmt.Sprintf("%s is %d", setting, level))
+		}
+		if owned == check.Unknown {
+			return alike(p)
 		}
 		return p.Deny(fmt.Sprintf("%s belongs to uid %d and lies in the sticky directory %s of uid %d: with %s = %d, opening it with O_CREAT is refused to everybody else, root included",
 			check.Printable(name), f.UID, check.Printable(dirName), dir.UID, setting, level),

@@ -400,3 +400,17 @@ func TestC(t *testing.T) {
 	require.Equal(t, seen{Env: "yes", Dir: "kerneltest-"}, got)
 	require.Empty(t, os.Getenv("KERNELTEST_SEEN"))
 }
+
+// Root of a namespace is uid 0 there, whatever the maps give the caller, with its capabilities.
+func TestChildRootOfNamespace(t *testing.T) {
+	kerneltest.Require(t, kerneltest.Root)
+	ids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: 1000, Size: 1}, {ContainerID: 1, HostID: 0, Size: 1}}
+	s := kerneltest.Subject{Cloneflags: unix.CLONE_NEWUSER, UIDMap: ids, GIDMap: ids, Root: true, Setgroups: true, Groups: []int{1}}
+	kerneltest.Child(t, s, func(c *kerneltest.C) {
+		require.Equal(c, []int{0, 0}, []int{os.Getuid(), os.Getegid()})
+		groups, err := os.Getgroups()
+		require.NoError(c, err)
+		require.Equal(c, []int{1}, groups)
+		require.NoError(c, unix.Setresuid(-1, -1, 1), "CAP_SETUID")
+	})
+}

@@ -23,6 +23,9 @@ type Subject struct {
 	UID int
 	// GID likewise. 0 means the same number as UID; -1 leaves the gid alone.
 	GID int
+	// Root makes the subject uid and gid 0 of a new user namespace whose maps
+	// give the caller other numbers.
+	Root bool
 	// Groups are the supplementary groups. nil keeps them, or clears them when
 	// UID or GID changes.
 	Groups []int
@@ -146,6 +149,12 @@ func (s Subject) attr() *syscall.SysProcAttr {
 	}
 	if s.Cloneflags&unix.CLONE_NEWUSER == 0 || s.Unmapped {
 		return a
+	}
+	if s.Root { // before the exec, by which it keeps its capabilities
+		a.Credential = &syscall.Credential{NoSetGroups: !s.Setgroups}
+		for _, g := range s.Groups {
+			a.Credential.Groups = append(a.Credential.Groups, uint32(g))
+		}
 	}
 	a.UidMappings, a.GidMappings = s.UIDMap, s.GIDMap
 	if a.UidMappings == nil {

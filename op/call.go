@@ -1,6 +1,10 @@
 package op
 
-import "github.com/go-eperm/eperm/check"
+import (
+	"math"
+
+	"github.com/go-eperm/eperm/check"
+)
 
 // Call is a system call by its kernel name with its raw arguments. Those that
 // are numbers get their names, so that rules can read them.
@@ -14,14 +18,21 @@ func Call(name string, args ...uintptr) Operation {
 	}
 	for i, arg := range numberArgs[name] {
 		if arg != "" && i < len(o.Raw) {
-			o.Args = append(o.Args, check.I(arg, int64(int32(o.Raw[i]))))
-			if wide[arg] {
-				o.Args[len(o.Args)-1].Int = int64(o.Raw[i])
+			v := int64(int32(o.Raw[i]))
+			switch {
+			case wide[arg]:
+				v = int64(o.Raw[i])
+			case unsigned[arg] && uint32(o.Raw[i]) != math.MaxUint32: // which is -1: unchanged
+				v = int64(uint32(o.Raw[i]))
 			}
+			o.Args = append(o.Args, check.I(arg, v))
 		}
 	}
 	return o
 }
+
+// unsigned are ids and sets of bits: of 32 bits without a sign.
+var unsigned = map[string]bool{"uid": true, "gid": true, "ruid": true, "euid": true, "suid": true, "rgid": true, "egid": true, "sgid": true, "flags": true}
 
 // wide are arguments of 64 bits; the others are ints, and -1 is 0xffffffff.
 var wide = map[string]bool{"bytes": true, "addr": true, "size": true, "offset": true, "len": true, "arg": true, "arg1": true, "arg2": true, "arg3": true, "request": true, "data": true}
@@ -32,7 +43,7 @@ var numberArgs = map[string][]string{
 	"open": {"", "flags", "mode"}, "openat": {"", "", "flags", "mode"}, "creat": {"", "mode"},
 	"chown": {"", "uid", "gid"}, "lchown": {"", "uid", "gid"}, "fchown": {"fd", "uid", "gid"}, "fchownat": {"", "", "uid", "gid"},
 	"chmod": {"", "mode"}, "fchmod": {"fd", "mode"}, "fchmodat": {"", "", "mode"}, "fchmodat2": {"", "", "mode"},
-	"unlinkat": {"", "", "flags"}, "mknod": {"", "mode", "dev"}, "mknodat": {"", "", "mode", "dev"},
+	"unlinkat": {"", "", "flags"}, "renameat2": {"", "", "", "", "flags"}, "mknod": {"", "mode", "dev"}, "mknodat": {"", "", "mode", "dev"},
 	"access": {"", "mode"}, "faccessat": {"", "", "mode"}, "faccessat2": {"", "", "mode", "flags"},
 	"read": {"fd"}, "write": {"fd"}, "ftruncate": {"fd", "size"}, "fallocate": {"fd", "mode", "offset", "len"}, "cachestat": {"fd"}, "fchdir": {"fd"},
 	"ioctl": {"fd", "request", "arg"}, "fcntl": {"fd", "cmd", "arg"},

@@ -125,6 +125,11 @@ func Rename(oldpath, newpath string) Operation {
 	return call("renameat", check.S("path", oldpath), check.S("newpath", newpath), check.I("nofollow", 1))
 }
 
+// Rename2 is renameat2(2) with RENAME_* flags: 1 no replacement, 2 exchange, 4 a whiteout at the old name.
+func Rename2(oldpath, newpath string, flags uint) Operation {
+	return call("renameat2", check.S("path", oldpath), check.S("newpath", newpath), check.I("nofollow", 1), check.I("flags", flags))
+}
+
 // Link is os.Link: linkat(2).
 func Link(oldpath, newpath string) Operation {
 	return call("linkat", check.S("path", oldpath), check.S("newpath", newpath), check.I("nofollow", 1))

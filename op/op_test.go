@@ -115,6 +115,17 @@ func TestCallAndRawArgs(t *testing.T) {
 	require.Equal(t, uint64(0x20000000), raw[0])
 }
 
+// Ids and flags above 2^31 are no negative numbers; an id of all bits leaves it.
+func TestCallLargeIDs(t *testing.T) {
+	o := Call("fchownat", ^uintptr(99), 0x1000, 3000000000, 0xffffffff)
+	require.Equal(t, []int64{3000000000, -1}, []int64{o.Int("uid"), o.Int("gid")})
+	require.Equal(t, "chown uid=3000000000 gid=-1", Describe(Call("chown", 0x1000, 3000000000, 0xffffffff)))
+	require.Equal(t, []int64{4294967294, 1, -1}, []int64{Call("setresuid", 0xfffffffe, 1, 0xffffffff).Int("ruid"), Call("setresuid", 0xfffffffe, 1, 0xffffffff).Int("euid"), Call("setresuid", 0xfffffffe, 1, 0xffffffff).Int("suid")})
+	require.Equal(t, "setuid uid=2147483648", Describe(Call("setuid", 1<<31)))
+	require.Equal(t, int64(0x80000000), Call("unshare", 0x80000000).Int("flags"), "CLONE_IO")
+	require.Equal(t, int64(-100), Call("kill", ^uintptr(99), 9).Int("pid"), "a process group")
+}
+
 func TestDescribe(t *testing.T) {
 	for want, o := range map[string]Operation{
 		"": {}, "chown /srv/data": Chown("/srv/data", 1, 1), "listen tcp :80": Bind("tcp", ":80"), "mount tmpfs on /mnt": Mount("tmpfs", "/mnt", "tmpfs", 0), "signal 15 to process 7": Kill(7, 15),

@@ -12,7 +12,6 @@ import (
 	"github.com/go-eperm/eperm/inode"
 	"github.com/go-eperm/eperm/lsm"
 	"github.com/go-eperm/eperm/lsm/module"
-	"github.com/go-eperm/eperm/sysctl"
 	"github.com/go-eperm/eperm/task"
 	"github.com/go-eperm/eperm/userns"
 	"golang.org/x/sys/unix"
@@ -89,31 +88,11 @@ var exists = check.Probe[task.Flag]{Name: "exists", Source: "kill(pid, 0)", Live
 	return task.Flag{Set: unix.Kill(pid, 0) != unix.ESRCH}, nil
 }}
 
-// sameID compares ids as the task's user namespace shows them: different ones
-// are different, but all ids without mapping look alike.
-func sameID(p *check.Pass, kind string, a, b uint32) check.Decision {
-	if a != b {
-		return check.Denies
-	}
-	ns, ok := userns.NS.Read(p, "user")
-	if ok && ns.Inode == userns.InitInode {
-		return check.Allows
-	}
-	m, ok := userns.Map.Read(p, kind)
-	if ok && m.Has(a) {
-		overflow, err := sysctl.Number(p, "kernel.overflow"+kind, 65534)
-		if err == nil && a != uint32(overflow) || m.Full() {
-			return check.Allows
-		}
-	}
-	return check.Unknown
-}
-
 // allSame is whether every id of list is id: a difference decides.
 func allSame(p *check.Pass, kind string, id uint32, list ...uint32) check.Decision {
 	all := check.Allows
 	for _, other := range list {
-		switch sameID(p, kind, id, other) {
+		switch dac.SameID(p, kind, id, other) {
 		case check.Denies:
 			return check.Denies
 		case check.Unknown:
@@ -127,7 +106,7 @@ func allSame(p *check.Pass, kind string, id uint32, list ...uint32) check.Decisi
 func anySame(p *check.Pass, kind string, id uint32, list ...uint32) check.Decision {
 	found := check.Denies
 	for _, other := range list {
-		switch sameID(p, kind, id, other) {
+		switch dac.SameID(p, kind, id, other) {
 		case check.Allows:
 			return check.Allows
 		case check.Unknown:
@@ -158,6 +137,9 @@ func either(a, b check.Decision) check.Decision {
 	return check.Denies
 }
 
+// lookAlike is why ids cannot be compared.
+const lookAlike = "the ids have no mapping in this user namespace, where all such ids look alike"
+
 // idsOr judges by ids, and where they differ by a capability towards the
 // process's user namespace.
 func idsOr(p *check.Pass, same check.Decision, where userns.Where, because string, uid uint32, c check.Cap) check.Verdict {
@@ -166,7 +148,7 @@ func idsOr(p *check.Pass, same check.Decision, where userns.Where, because strin
 	}
 	v := processCap(p, where, because, uid, c)
 	if same == check.Unknown && v.Decision != check.Allows {
-		return p.UnknownFor("the ids have no mapping in this user namespace, where all such ids look alike")
+		return p.UnknownFor(lookAlike)
 	}
 	return v
 }

@@ -90,6 +90,7 @@ func TestClauses(t *testing.T) {
 		{"seccomp", seccompCases()},
 		{"files", fileCases()},
 		{"paths", pathCases()},
+		{"paths more", morePathCases()},
 		{"places", placeCases()},
 		{"rough", roughCases()},
 		{"xattr", xattrCases()},

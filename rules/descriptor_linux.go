@@ -179,11 +179,14 @@ var mayDedupe = writerOf(&mayDedupeDoc, "CAP_SYS_ADMIN", func(p *check.Pass) che
 		return p.Unknown()
 	}
 	ids, ok := task.IDs.Read(p, "")
-	switch {
-	case !ok:
+	if !ok {
 		return p.Unknown()
-	case ids.FSUID == f.UID:
+	}
+	switch dac.SameID(p, "uid", ids.FSUID, f.UID) {
+	case check.Allows:
 		return p.AllowFor("it is the owner")
+	case check.Unknown:
+		return p.UnknownFor(lookAlike)
 	}
 	write := dac.Write(check.Target).Run(p)
 	if write.Decision == check.Denies {

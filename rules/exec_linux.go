@@ -61,8 +61,8 @@ var noExec = onFile(&noExecDoc, check.Target, func(p *check.Pass, name string, f
 
 var interpreterDoc = check.Doc{
 	ID: "exec.interpreter", Title: "interpreter can be executed",
-	Text:   "The interpreter that a script names in its #! line is opened for execution like the script itself.",
-	Kernel: "fs/binfmt_script.c:load_script → fs/exec.c:open_exec",
+	Text:   "The interpreter that a script names in its #! line is opened for execution like the script itself, and so is the interpreter of one that is a script again.",
+	Kernel: "fs/binfmt_script.c:load_script → fs/exec.c:open_exec, exec_binprm",
 	Man:    "execve(2)",
 	Cause:  check.FileMode,
 	Errnos: []syscall.Errno{syscall.EACCES, syscall.EPERM},
@@ -74,23 +74,47 @@ var shebang = check.Probe[task.Text]{Name: "shebang", Source: "read(2)", Live: f
 	return task.Text{S: s}, err
 }}
 
-var interpreter = onFile(&interpreterDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
-	s, err := shebang.ReadErr(p, name)
-	switch {
-	case err != nil:
-		return p.Faint("the file may be executed, not read: whether it is a script is not known")
-	case s.S == "":
-		return p.AllowFor("no script")
-	}
-	sub := p.For(check.Operation{Call: "execve", Args: []check.Arg{check.S("path", s.S)}})
-	for _, g := range []check.Gate{dac.Search(check.Ancestors), execType, noExec, dac.Execute(check.Target)} {
-		if v := g.Run(sub); v.Decision != check.Allows {
-			if v.Decision == check.Denies {
-				v.Cause, v.Errno = g.Doc.Cause, g.Doc.Errnos[0]
-				v.Reason = "of the interpreter " + check.Printable(s.S) + ": " + v.Reason
-			}
-			return v
+// maxScripts is how many interpreters of interpreters the kernel follows (fs/exec.c:exec_binprm).
+const maxScripts = 5
+
+// runs is the program that is loaded in the end, and the interpreters on the way
+// to it; unread is the first that may not be read, so that it may be a script or not.
+func runs(p *check.Pass, name string) (chain []string, unread string) {
+	for range maxScripts {
+		s, err := shebang.ReadErr(p, name)
+		switch {
+		case err != nil && !check.IsMissing(err):
+			return chain, name
+		case err != nil || s.S == "":
+			return chain, ""
 		}
+		name = s.S
+		chain = append(chain, name)
+	}
+	return chain, ""
+}
+
+var interpreter = onFile(&interpreterDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
+	chain, unread := runs(p, name)
+	for _, name := range chain {
+		sub := p.For(check.Operation{Call: "execve", Args: []check.Arg{check.S("path", name)}})
+		for _, g := range []check.Gate{dac.Search(check.Ancestors), execType, noExec, dac.Execute(check.Target)} {
+			if v := g.Run(sub); v.Decision != check.Allows {
+				if v.Decision == check.Denies {
+					v.Cause, v.Errno = g.Doc.Cause, g.Doc.Errnos[0]
+					v.Reason = "of the interpreter " + check.Printable(name) + ": " + v.Reason
+				}
+				return v
+			}
+		}
+	}
+	switch {
+	case unread != "" && p.Seen == 0: // a script that its interpreter could not read either is no use, but the exec succeeds
+		return p.UnknownFor(check.Printable(unread) + " may be executed, not read: whether it is a script is not known")
+	case unread != "":
+		return p.Faint(check.Printable(unread) + " may be executed, not read: whether it is a script is not known")
+	case len(chain) == 0:
+		return p.AllowFor("no script")
 	}
 	return p.Allow()
 })
@@ -98,16 +122,30 @@ var interpreter = onFile(&interpreterDoc, check.Target, func(p *check.Pass, name
 var execCapsDoc = check.Doc{
 	ID: "exec.file-capabilities", Title: "file capabilities within the bounding set",
 	Text: "A file with the effective bit that asks for capabilities outside the bounding set is not run with fewer: the exec is refused " +
-		"(unless the mount is nosuid or of another user namespace, where file capabilities do not count).",
-	Kernel: "security/commoncap.c:bprm_caps_from_vfs_caps, get_file_caps",
+		"(unless the mount is nosuid or of another user namespace, where file capabilities do not count). Of a script, those of its interpreter count.",
+	Kernel: "fs/exec.c:bprm_creds_from_file → security/commoncap.c:get_file_caps, bprm_caps_from_vfs_caps",
 	Man:    "capabilities(7), \"Safety checking for capability-dumb binaries\"",
 	Cause:  check.FileCapability,
 	Errnos: []syscall.Errno{syscall.EPERM},
 }
 
-var fileCaps = onFile(&execCapsDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
+var fileCaps = onFile(&execCapsDoc, check.Target, func(p *check.Pass, name string, _ inode.File) check.Verdict {
+	chain, unread := runs(p, name)
+	if len(chain) > 0 {
+		name = chain[len(chain)-1]
+	}
+	v := capsOfProgram(p, name)
+	if v.Decision == check.Denies && unread != "" { // if it is a script, another program is loaded
+		v.Inferred = true
+	}
+	return v
+})
+
+func capsOfProgram(p *check.Pass, name string) check.Verdict {
 	fc, err := capability.OfFile.ReadErr(p, name)
 	switch {
+	case check.IsMissing(err):
+		return p.AllowFor("does not exist")
 	case err != nil:
 		return p.Unknown()
 	case !fc.Present || !fc.Effective:
@@ -154,4 +192,4 @@ var fileCaps = onFile(&execCapsDoc, check.Target, func(p *check.Pass, name strin
 		return v
 	}
 	return p.Allow()
-})
+}

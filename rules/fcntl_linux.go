@@ -60,11 +60,14 @@ var leaseDoc = check.Doc{
 
 var lease = onFile(&leaseDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
 	ids, ok := task.IDs.Read(p, "")
-	switch {
-	case !ok:
+	if !ok {
 		return p.Unknown()
-	case ids.FSUID == f.UID:
+	}
+	switch dac.SameID(p, "uid", ids.FSUID, f.UID) {
+	case check.Allows:
 		return p.AllowFor("it is the owner")
+	case check.Unknown:
+		return p.UnknownFor(lookAlike)
 	}
 	return capability.Verdict(p, userns.Initial(), fmt.Sprintf("%s belongs to uid %d, not to uid %d", check.Printable(name), f.UID, ids.FSUID), capability.CAP_LEASE)
 })

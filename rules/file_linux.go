@@ -65,7 +65,8 @@ var fileRules = []check.Rule{
 			mayDelete(check.Parent, check.Target),
 			mayDelete(check.NewParent, check.NewTarget),
 			noRemove,
-			moveDir,
+			moveDir(check.Target, check.Parent, check.NewParent),
+			moveDir(check.NewTarget, check.NewParent, check.Parent).If(flagged(unix.RENAME_EXCHANGE)),
 			lsm.Hooks(lsm.File, "inode_rename"),
 		),
 	},
@@ -151,14 +152,16 @@ var fileRules = []check.Rule{
 	{
 		Name: "chattr", Calls: []string{"ioctl"}, Doc: "change inode flags (FS_IOC_SETFLAGS)",
 		When: arg("request", unix.FS_IOC_SETFLAGS, fsIocSetflags32, fsIocFssetxattr),
-		Gates: check.Gates( // fs/ioctl.c:ioctl_setflags → vfs_fileattr_set
+		Gates: check.Gates( // fs/ioctl.c:ioctl → ioctl_setflags → vfs_fileattr_set → fileattr_set_prepare
 			seccomp.Filter,
 			way(check.Target),
 			dac.Want(check.Target, func(*check.Operation) uint32 { return 4 }).If(hasPath),
+			lsm.Hooks(lsm.File, "file_ioctl"),
+			until(5, 13, chattrOwnerOld),
 			mount.ReadOnly(check.Target),
 			dac.Owner(check.Target),
-			chattrImmutable,
-			lsm.Hooks(lsm.File, "file_ioctl"),
+			each(since, 6, 17, lsm.Hooks(lsm.File, "inode_file_setattr")),
+			lsm.Asked(chattrImmutable),
 		),
 	},
 	{

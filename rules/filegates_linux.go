@@ -137,29 +137,26 @@ var moveDirDoc = check.Doc{
 	Errnos: []syscall.Errno{syscall.EACCES},
 }
 
-var moveDir = check.Gate{Doc: &moveDirDoc, Role: check.Target, Run: func(p *check.Pass) check.Verdict {
-	_, f, err := inode.Named(p, check.Target)
-	switch {
-	case check.IsMissing(err):
-		return p.AllowFor("does not exist")
-	case err != nil:
-		return p.Unknown()
-	case !f.IsDir():
-		return p.Allow()
-	}
-	_, from, err := inode.Named(p, check.Parent)
-	if err != nil {
-		return p.Unknown()
-	}
-	_, to, err := inode.Named(p, check.NewParent)
-	if err != nil {
-		return p.Unknown()
-	}
-	if from.Ino == to.Ino && from.Dev == to.Dev {
-		return p.AllowFor("it keeps its parent")
-	}
-	return dac.Write(check.Target).Run(p)
-}}
+// moveDir is asked of an object that gets from one directory into another.
+func moveDir(object, from, to check.Role) check.Gate {
+	return onFile(&moveDirDoc, object, func(p *check.Pass, _ string, f inode.File) check.Verdict {
+		if !f.IsDir() {
+			return p.Allow()
+		}
+		_, old, err := inode.Named(p, from)
+		if err != nil {
+			return p.Unknown()
+		}
+		_, parent, err := inode.Named(p, to)
+		switch {
+		case err != nil:
+			return p.Unknown()
+		case old.Ino == parent.Ino && old.Dev == parent.Dev:
+			return p.AllowFor("it keeps its parent")
+		}
+		return dac.Write(object).Run(p)
+	})
+}
 
 var verityDoc = check.Doc{
 	ID: "file.verity", Title: "no fs-verity",
@@ -184,6 +181,32 @@ var chattrDoc = check.Doc{
 	Man:    "ioctl_iflags(2), chattr(1)",
 	Cause:  check.MissingCapability,
 	Errnos: []syscall.Errno{syscall.EPERM},
+}
+
+// chattrOwnerOld is the owner's check of kernels before the one in fs/ioctl.c:
+// ext4 and f2fs answered EACCES, and before the mount was asked.
+var chattrOwnerOld = onFile(&chattrOwnerDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
+	fs, ok := mount.Statfs.Read(p, name)
+	switch {
+	case !ok:
+		return p.Unknown()
+	case fs.Magic != extMagic && fs.Magic != f2fsMagic:
+		return p.AllowFor("this file system asks later")
+	}
+	v := dac.Owner(check.Target).Run(p)
+	if v.Decision == check.Denies {
+		v.Errno = syscall.EACCES
+	}
+	return v
+})
+
+var chattrOwnerDoc = check.Doc{
+	ID: "chattr.owner", Title: "owner of the file (Linux before 5.13), or CAP_FOWNER",
+	Text:   "Before Linux 5.13 each file system asked for the owner itself; ext4 and f2fs answered EACCES.",
+	Kernel: "fs/ext4/ioctl.c:ext4_ioctl (EXT4_IOC_SETFLAGS) of Linux 5.10",
+	Man:    "ioctl_iflags(2)",
+	Cause:  check.MissingCapability,
+	Errnos: []syscall.Errno{syscall.EACCES},
 }
 
 // The flags of FS_IOC_SETFLAGS that take a capability.

@@ -173,8 +173,11 @@ var ipcPerms = check.Gate{Doc: &ipcPermsDoc, Run: func(p *check.Pass) check.Verd
 		return p.Unknown()
 	}
 	class, granted := "others", o.Mode
+	owner := anySame(p, "uid", ids.EUID, o.UID, o.CUID)
 	switch in, ok := ipcGroup(p, ids, o); {
-	case ids.EUID == o.UID || ids.EUID == o.CUID:
+	case owner == check.Unknown:
+		return p.UnknownFor(lookAlike)
+	case owner == check.Allows:
 		class, granted = "owner", o.Mode>>6
 	case !ok:
 		return p.Unknown()
@@ -218,10 +221,13 @@ var ipcOwner = check.Gate{Doc: &ipcOwnerDoc, Run: func(p *check.Pass) check.Verd
 		return p.AllowFor("there is no such object")
 	}
 	ids, ok := task.IDs.Read(p, "")
-	switch {
-	case !ok:
+	if !ok {
 		return p.Unknown()
-	case ids.EUID == o.UID || ids.EUID == o.CUID:
+	}
+	switch anySame(p, "uid", ids.EUID, o.UID, o.CUID) {
+	case check.Unknown:
+		return p.UnknownFor(lookAlike)
+	case check.Allows:
 		return p.AllowFor("it is the owner or creator")
 	}
 	c := capability.CAP_SYS_ADMIN

@@ -448,6 +448,13 @@ func capableOver(p *check.Pass, file, because string, c check.Cap) check.Verdict
 		if ns, known := userns.NS.Read(p, "user"); ok && known && ns.Inode == userns.InitInode && caps.Effective.Has(c) {
 			return p.AllowFor("holds " + c.String() + " in the initial user namespace")
 		}
+		if p.Seen != 0 { // who made it would hold it too, which cannot be seen
+			v := capability.Verdict(p, userns.Own(), because, c)
+			if v.Decision == check.Denies {
+				v.Inferred = true
+				return v
+			}
+		}
 		return p.UnknownFor("to which user namespace " + check.Printable(file) + " belongs could not be read: " + err.Error())
 	}
 	switch {

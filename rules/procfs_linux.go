@@ -95,7 +95,22 @@ var procLinks = check.Gates(
 var procOpens = check.Gates(
 	check.When(ofProcess("environ", "auxv", "maps", "smaps", "smaps_rollup", "numa_maps", "pagemap"), access(readMemory, syscall.EACCES)...),
 	check.When(ofProcess("mem"), access(attachMem, syscall.EACCES)...),
+	check.When(and(ofProcess("setgroups"), opensForWriting), check.Gates(lsm.Asked(setgroupsOpen))...), // proc_setgroups_open; the maps are opened without
 )
+
+var setgroupsOpenDoc = check.Doc{
+	ID: "proc.setgroups", Title: "capability in the process's user namespace,",
+	Text:   "The file setgroups of a process is opened for writing with CAP_SYS_ADMIN in the user namespace of that process; its maps, uid_map and gid_map, ask only when they are written.",
+	Kernel: "fs/proc/base.c:proc_setgroups_open",
+	Man:    "user_namespaces(7)",
+	Cause:  check.MissingCapability,
+	Errnos: []syscall.Errno{syscall.EACCES},
+}
+
+var setgroupsOpen = check.Gate{Doc: &setgroupsOpenDoc, Param: "CAP_SYS_ADMIN", Run: func(p *check.Pass) check.Verdict {
+	pid, _, _ := idFile(p.Op)
+	return capableOver(p, nsPath(pid, "user"), "setgroups of its user namespace is to be written", capability.CAP_SYS_ADMIN)
+}}
 
 // procReads is what is asked only when the file is read: fs/proc/base.c:lock_trace,
 // proc_pid_stack, do_io_accounting.

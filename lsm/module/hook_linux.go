@@ -43,7 +43,7 @@ type Hook struct {
 // pass it (security/*: LSM_HOOK_INIT). A module that is not in the table, and
 // BPF, may have any.
 var hooks = map[string][]string{
-	"selinux": {"inode_permission", "inode_create", "inode_mknod", "inode_link", "inode_unlink", "inode_rename", "inode_setattr", "inode_getattr", "inode_setxattr",
+	"selinux": {"inode_permission", "inode_create", "inode_mknod", "inode_link", "inode_unlink", "inode_rename", "inode_setattr", "inode_file_setattr", "inode_getattr", "inode_setxattr",
 		"file_open", "file_permission", "file_ioctl", "file_fcntl", "path_notify", "mmap_file", "bprm_check_security",
 		"sb_mount", "sb_umount", "move_mount", "socket_create", "socket_bind", "socket_connect", "socket_sendmsg", "socket_setsockopt", "unix_stream_connect",
 		"task_kill", "ptrace_access_check", "capable", "syslog", "bpf", "task_setnice", "task_setscheduler", "task_setrlimit", "ipc_associate", "ipc_permission",

@@ -50,6 +50,8 @@ func questions(p *check.Pass, h module.Hook, subject string) (list []question, k
 			return files(p, check.Target, always("write"))
 		}
 		return files(p, check.Target, always("setattr"))
+	case "inode_file_setattr": // Linux 6.17
+		return files(p, check.Target, always("setattr"))
 	case "inode_setxattr":
 		if p.Op.Str("name") == "security.selinux" {
 			return files(p, check.Target, always("relabelfrom"))
