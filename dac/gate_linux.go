@@ -121,7 +121,7 @@ func permission(p *check.Pass, name string, f inode.File, mask uint32, caps []ch
 	}
 	s := Subject{UID: ids.FSUID, GID: ids.FSGID}
 	var acl inode.ACL
-	if s.UID != f.UID { // to the owner, neither groups nor ACL matter
+	if s.UID != f.UID || ambiguous(p, "uid", s.UID) { // to the owner, neither groups nor ACL matter
 		if f.Mode&0o070 != 0 && !f.IsLink() {
 			a, err := inode.AccessACL.ReadErr(p, name)
 			if err != nil {
