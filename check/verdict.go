@@ -144,6 +144,7 @@ const (
 	SetLabel          ChangeKind = "set-label"         // SELinux: Path gets the label Value; Name is what of it differs, "type" or "level"; Text is "dir" for a directory
 	SetBoolean        ChangeKind = "set-boolean"       // SELinux: the boolean Name becomes Value, "on" or "off"
 	LabelPort         ChangeKind = "label-port"        // SELinux: the port Path, "8081", of the protocol Name gets the type Value
+	SignModule        ChangeKind = "sign-module"       // Path is the kernel module, "" if it is not known
 	AskServer         ChangeKind = "ask-server"        // a file server decides: Name is the file system's type, Path the file, Value what was asked of it
 	AskAdministrator  ChangeKind = "ask-administrator" // nothing at this level can help; Text says who can
 )

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"flag"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -22,10 +23,11 @@ var boots = []boot{
 		name: "seccomp", kernels: []string{"6.1", "6.12"}, lsm: "landlock,lockdown,yama", ext4: true, must: "root,ext4",
 		run: []test{{pkg: "seccomp", run: "^(TestFiltersOf|TestFiltersOfRefusals|TestAsk|TestStatusOf)$"}},
 	},
-	{ // the groups of clauses that need no programs and devices, and are done within the time
-		name: "clauses", kernels: []string{"6.1", "6.12"}, lsm: "landlock,lockdown,yama", ext4: true, must: "root,ext4",
-		run: []test{{pkg: "rules", run: "^TestClauses$/^(userns|ipc)$"}},
-	},
+	clauses("files", "capabilities|landlock|attributes|userns|seccomp|files|paths|places|rough|xattr|descriptors|mount_flags|administration|requests|fcntl|ipc|quotas"),
+	clauses("processes", "queues|sockets|calls|network|netlink|firewall|cgroups|bpf|processes|scheduling|credentials|procfs|mounts|namespaces|written_to_procfs"),
+	lockedDown("lockdown", "", "", "^TestLockdown$"),
+	lockedDown("integrity", "lockdown=integrity", ",lockdown-integrity", "^(TestClauses|TestLockdownBoot)$/^lockdown$"),
+	lockedDown("confidentiality", "lockdown=confidentiality", ",lockdown-integrity,lockdown-confidentiality", "^(TestClauses|TestLockdownBoot)$/^lockdown$"),
 	{
 		name: "selinux", kernels: []string{"6.1", "6.12"}, lsm: "landlock,lockdown,yama,selinux,bpf", program: []string{"secilc", "checkmodule", "semodule_package", "/usr/libexec/selinux/hll/pp"}, must: "root,lsm-selinux,guest,program-secilc,program-checkmodule,program-semodule_package,program-pp",
 		run: []test{{pkg: "lsm/selinux"}},
@@ -47,6 +49,30 @@ func apparmor(name, run string) boot {
 		name: "apparmor-" + name, kernels: []string{"5.10", "6.1", "6.12", "7"}, lsm: "landlock,lockdown,yama,apparmor", ext4: true, program: []string{"apparmor_parser"},
 		must: "root,lsm-apparmor,program-apparmor_parser",
 		run:  []test{{pkg: "lsm/apparmor", run: run, env: []string{"TMPDIR=/var/tmp"}}},
+	}
+}
+
+// clauses is a guest in which groups of the clauses are provoked.
+func clauses(name, groups string) boot {
+	return boot{
+		name: "clauses-" + name, kernels: []string{"6.1", "6.12"}, lsm: "landlock,lockdown,yama", ext4: true, must: "root,ext4,loop,userns", limit: 6 * time.Minute,
+		program: []string{"true", "sleep", "env", "sh", "mkfs.ext4", "losetup", "blockdev", "mkswap", "unshare"},
+		modules: []string{"llc", "stp", "bridge", "tun", "dummy", "veth", "nfnetlink", "nf_defrag_ipv6", "nf_defrag_ipv4", "nf_conntrack", "nf_tables", "nft_ct",
+			"x_tables", "ip_tables", "iptable_filter", "xfrm_algo", "xfrm_user", "inet_diag", "tcp_diag", "vsock"},
+		groups:  []string{"devices", "freezer", "cpu"},
+		sysctls: map[string]string{"dev/tty/legacy_tiocsti": "1"},
+		run:     []test{{pkg: "rules", run: "^TestClauses$/^(" + groups + ")$", env: []string{"TMPDIR=/var/tmp"}}},
+	}
+}
+
+// lockedDown is a guest of which the kernel is locked down, or will be.
+func lockedDown(name, parameter, must, run string) boot {
+	return boot{
+		name: name, kernels: []string{"5.10", "6.1", "6.12", "7"}, lsm: "landlock,lockdown,yama", append: parameter, must: "root,lsm-lockdown,guest" + must, modules: []string{"msr"},
+		files: func(t *testing.T, a archive, series string) {
+			a.file("lab/modules/fat.ko", filepath.Join(kernelDir(series), "modules", "fat.ko"), 0o644)
+		},
+		run: []test{{pkg: "rules", run: run}},
 	}
 }
 

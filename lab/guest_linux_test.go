@@ -74,8 +74,11 @@ type boot struct {
 	append  string            // more words for the kernel's command line
 	sysctls map[string]string // written before anything runs
 	ext4    bool              // /var/tmp is on ext4
+	limit   time.Duration     // how long it may take; 0 is -lab.limit's minute
+	modules []string          // kernel modules to load besides, each after those that it needs
+	groups  []string          // controllers of version 1
 	program []string          // programs of the host that the guest gets, with their libraries
-	files   func(t *testing.T, a archive)
+	files   func(t *testing.T, a archive, series string)
 	must    string // EPERM_TEST_MUST in the guest
 	run     []test
 }
@@ -145,11 +148,14 @@ func (b boot) initramfs(t *testing.T, series, nonce string) archive {
 	a.text("etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files\n", 0o644)
 	a.file("init", built(t, "lab/init", true), 0o755)
 
-	plan := Plan{Nonce: nonce, Sysctls: map[string]string{"kernel/printk_ratelimit": "0"}}
+	for _, link := range []string{"bin", "sbin"} {
+		a.add(link, entry{mode: modeLink | 0o777, data: []byte("usr/bin")})
+	}
+	plan := Plan{Nonce: nonce, Groups: b.groups, Sysctls: map[string]string{"kernel/printk_ratelimit": "0"}}
 	for k, v := range b.sysctls {
 		plan.Sysctls[k] = v
 	}
-	for _, m := range []string{"loop", "libcrc32c"} { // libcrc32c comes first, xfs needs it
+	for _, m := range append([]string{"loop", "libcrc32c"}, b.modules...) { // libcrc32c comes first, xfs needs it
 		file := filepath.Join(kernelDir(series), "modules", m+".ko")
 		if _, err := os.Stat(file); err == nil {
 			a.file("lab/modules/"+m+".ko", file, 0o644)
@@ -160,7 +166,7 @@ func (b boot) initramfs(t *testing.T, series, nonce string) archive {
 		image := filepath.Join(t.TempDir(), "ext4")
 		f, err := os.Create(image)
 		require.NoError(t, err)
-		require.NoError(t, f.Truncate(24<<20))
+		require.NoError(t, f.Truncate(48<<20))
 		require.NoError(t, f.Close())
 		out, err := exec.Command("mkfs.ext4", "-q", "-b", "4096", "-O", "verity", image).CombinedOutput()
 		require.NoError(t, err, "%s", out)
@@ -171,7 +177,7 @@ func (b boot) initramfs(t *testing.T, series, nonce string) archive {
 		program(t, a, p)
 	}
 	if b.files != nil {
-		b.files(t, a)
+		b.files(t, a, series)
 	}
 	for _, r := range b.run {
 		binary := "lab/" + strings.ReplaceAll(r.pkg, "/", "-") + ".test"
@@ -184,7 +190,7 @@ func (b boot) initramfs(t *testing.T, series, nonce string) archive {
 		if data := filepath.Join("..", r.pkg, "testdata"); isDir(data) {
 			require.NoError(t, a.tree(path.Join(dir, "testdata"), data))
 		}
-		args := append([]string{"-test.v=test2json", "-test.paniconexit0", fmt.Sprintf("-test.timeout=%v", *limitFlag-5*time.Second)}, r.args...)
+		args := append([]string{"-test.v=test2json", "-test.paniconexit0", fmt.Sprintf("-test.timeout=%v", b.time()-5*time.Second)}, r.args...)
 		filter := r.run
 		if *runFlag != "" {
 			filter = *runFlag
@@ -193,13 +199,16 @@ func (b boot) initramfs(t *testing.T, series, nonce string) archive {
 			args = append(args, "-test.run="+filter)
 		}
 		env := append([]string{kerneltest.Must + "=" + b.mustOf(r)}, r.env...)
-		plan.Runs = append(plan.Runs, Run{Name: r.name(), Binary: "/" + binary, Dir: "/" + dir, Args: args, Env: env, UID: r.uid, Seconds: int(limitFlag.Seconds()) - 3})
+		plan.Runs = append(plan.Runs, Run{Name: r.name(), Binary: "/" + binary, Dir: "/" + dir, Args: args, Env: env, UID: r.uid, Seconds: int(b.time().Seconds()) - 3})
 	}
 	text, err := json.MarshalIndent(plan, "", "\t")
 	require.NoError(t, err)
 	a.text(PlanFile, string(text), 0o644)
 	return a
 }
+
+// time is how long the boot may take.
+func (b boot) time() time.Duration { return max(b.limit, *limitFlag) }
 
 func (b boot) mustOf(r test) string {
 	if r.uid != 0 {
@@ -260,7 +269,7 @@ func (b boot) start(t *testing.T, series string) (runs []guestRun, console strin
 	require.NoError(t, b.initramfs(t, series, nonce).write(f))
 	require.NoError(t, f.Close())
 
-	ctx, cancel := context.WithTimeout(context.Background(), *limitFlag)
+	ctx, cancel := context.WithTimeout(context.Background(), b.time())
 	defer cancel()
 	var out bytes.Buffer
 	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", "-M", "pc", "-m", "1024", "-nodefaults", "-no-user-config", "-display", "none",
@@ -274,7 +283,7 @@ func (b boot) start(t *testing.T, series string) (runs []guestRun, console strin
 	console = out.String()
 	switch {
 	case ctx.Err() != nil:
-		t.Errorf("the guest did not power off within %v; its console:\n%s", *limitFlag, console)
+		t.Errorf("the guest did not power off within %v; its console:\n%s", b.time(), console)
 	case err != nil:
 		t.Errorf("QEMU: %v; the console:\n%s", err, console)
 	}

@@ -5,6 +5,7 @@ type Plan struct {
 	Nonce   string            // begins every line of the protocol on the second serial port
 	Modules []string          // kernel modules to load, in this order; what fails is said on the console
 	Ext4    string            // an image to mount on /var/tmp through a loop device; "" is none
+	Groups  []string          // controllers of version 1, to be mounted below /sys/fs/cgroup; cgroup2 is beside them then
 	Sysctls map[string]string // files under /proc/sys, and what to write
 	Runs    []Run
 }

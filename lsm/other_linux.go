@@ -45,7 +45,7 @@ func otherGate(h module.Hook) check.Gate {
 					faint = append(faint, "SafeSetID is active (/sys/kernel/security/safesetid)")
 				}
 			case "loadpin":
-				if h.Name == "kernel_read_file" {
+				if h.Name == "kernel_read_file" || h.Name == "kernel_load_data" {
 					faint = append(faint, "LoadPin is active")
 				}
 			default:

@@ -61,7 +61,7 @@ var numberArgs = map[string][]string{
 	"shmat": {"id", "", "flags"}, "msgctl": {"id", "cmd"}, "shmctl": {"id", "cmd"}, "semctl": {"id", "", "cmd"},
 	"fanotify_init": {"flags"}, "fanotify_mark": {"fd", "flags"}, "timerfd_create": {"clock", "flags"}, "timerfd_settime": {"fd", "flags"}, "timer_create": {"clock"}, "clock_nanosleep": {"clock", "flags"},
 	"get_robust_list": {"pid"}, "memfd_create": {"", "flags"}, "mbind": {"", "bytes", "", "", "", "flags"}, "move_pages": {"pid", "", "", "", "", "flags"}, "ioprio_set": {"which", "who", "prio"},
-	"setpgid": {"pid", "pgid"}, "quotactl": {"cmd", "", "id"}, "quotactl_fd": {"fd", "cmd", "id"}, "bpf": {"cmd"}, "perf_event_open": {"", "pid", "cpu"}, "keyctl": {"cmd"}, "syslog": {"action"}, "userfaultfd": {"flags"},
+	"setpgid": {"pid", "pgid"}, "quotactl": {"cmd", "", "id"}, "quotactl_fd": {"fd", "cmd", "id"}, "bpf": {"cmd"}, "perf_event_open": {"", "pid", "cpu"}, "ioperm": {"", "", "turn_on"}, "keyctl": {"cmd"}, "syslog": {"action"}, "userfaultfd": {"flags"},
 }
 
 // atFDCWD is AT_FDCWD as a register holds it.

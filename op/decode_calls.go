@@ -51,7 +51,7 @@ var layouts = map[string]string{
 	"sched_setscheduler": "pid policy", "sched_setparam": "pid", "sched_setattr": "pid", "sched_setaffinity": "pid",
 	"prlimit64": "pid resource", "setrlimit": "resource", "setpgid": "pid pgid",
 	"unshare": "flags:u", "setns": "fd nstype", "prctl": "option arg1:p arg2:p arg3:p", "seccomp": "op:u flags:u",
-	"perf_event_open": "_ pid cpu",
+	"perf_event_open": "_ pid cpu", "finit_module": "fd", "ioperm": "_ _ turn_on",
 
 	// Sockets.
 	"socket": "family type proto", "bind": "fd", "connect": "fd", "sendto": "fd", "sendmsg": "fd", "sendmmsg": "fd", "setsockopt": "fd level optname",

@@ -135,6 +135,9 @@ func InitModule() Operation {
 	return o
 }
 
+// FinitModule is finit_module(2) of the module at path.
+func FinitModule(path string) Operation { return call("finit_module", check.S("path", path)) }
+
 // Syslog is syslog(2) with a SYSLOG_ACTION.
 func Syslog(action int) Operation { return call("syslog", check.I("action", action)) }
 

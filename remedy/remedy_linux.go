@@ -79,6 +79,8 @@ func Render(w *check.World, op *check.Operation, c check.Change, then string) []
 		r.labelPort()
 	case check.ChangeCode:
 		r.add(check.Remedy{For: "code", Title: c.Text, Risk: check.LowRisk})
+	case check.SignModule:
+		r.signModule()
 	case check.AskServer:
 		r.server()
 	case check.AskAdministrator:

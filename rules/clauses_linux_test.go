@@ -118,6 +118,7 @@ func TestClauses(t *testing.T) {
 		{"mounts", mountCases()},
 		{"namespaces", namespaceCases()},
 		{"written to procfs", procWriteCases()},
+		{"lockdown", lockdownCases()},
 	} {
 		ran := t.Run(group.name, func(t *testing.T) {
 			for _, l := range group.cases {

@@ -31,6 +31,7 @@ var descriptorRules = []check.Rule{
 			immutableOpened.If(not(inProc)), // no file of procfs has attributes
 			sealed,
 			procWrites,
+			lockdownWrites,
 		),
 	},
 	{

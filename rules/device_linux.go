@@ -8,7 +8,6 @@ import (
 	"github.com/go-eperm/eperm/capability"
 	"github.com/go-eperm/eperm/check"
 	"github.com/go-eperm/eperm/inode"
-	"github.com/go-eperm/eperm/lsm"
 	"github.com/go-eperm/eperm/mount"
 	"github.com/go-eperm/eperm/userns"
 	"golang.org/x/sys/unix"
@@ -55,76 +54,24 @@ var openDeviceDoc = check.Doc{
 	Errnos: []syscall.Errno{syscall.EPERM},
 }
 
-// privilegedDevice says what a device is that takes CAP_SYS_RAWIO, and what lockdown calls opening it.
-func privilegedDevice(p *check.Pass, name string, f inode.File) (what, lockdown string, from lsm.Level) {
-	if f.Type() == unix.S_IFCHR {
-		switch major, _, _ := strings.Cut(f.Rdev, ":"); {
-		case f.Rdev == "1:1", f.Rdev == "1:2", f.Rdev == "1:4":
-			return "the machine's memory and I/O ports", "/dev/mem,kmem,port", lsm.Integrity
-		case major == "202":
-			return "a processor's model-specific registers", "", 0
-		}
-		return "", "", 0
+// privilegedDevice says what a device is that takes CAP_SYS_RAWIO; "" for others.
+func privilegedDevice(p *check.Pass, name string, f inode.File) string {
+	switch major, _, _ := strings.Cut(f.Rdev, ":"); {
+	case isMemory(f):
+		return "the machine's memory and I/O ports"
+	case f.Type() == unix.S_IFCHR && major == msrMajor:
+		return "a processor's model-specific registers"
 	}
-	if f.IsRegular() && strings.HasSuffix(name, "/kcore") {
-		if fs, ok := mount.Statfs.Read(p, name); ok && fs.Magic == procMagic {
-			return "the kernel's memory", "/proc/kcore access", lsm.Confidentiality
-		}
+	if is, known := isKcore(p, name, f); is && known {
+		return "the kernel's memory"
 	}
-	return "", "", 0
+	return ""
 }
 
 var openDevice = onFile(&openDeviceDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
-	what, lockdown, from := privilegedDevice(p, name, f)
+	what := privilegedDevice(p, name, f)
 	if what == "" {
 		return p.Allow()
 	}
-	v := capability.Verdict(p, userns.Initial(), fmt.Sprintf("%s is %s", check.Printable(name), what), capability.CAP_SYS_RAWIO)
-	if v.Decision != check.Allows || lockdown == "" {
-		return v
-	}
-	if v := lsm.LockdownGate(lockdown, from).Run(p); v.Decision != check.Allows {
-		return v.As(check.Lockdown)
-	}
-	return v
+	return capability.Verdict(p, userns.Initial(), fmt.Sprintf("%s is %s", check.Printable(name), what), capability.CAP_SYS_RAWIO)
 })
-
-const (
-	debugfsMagic = 0x64626720
-	tracefsMagic = 0x74726163
-)
-
-// lockedFS is the lockdown of a file system of the kernel's; which of its files are exempt is judged by free.
-func lockedFS(magic uint64, reason string, from lsm.Level, free func(o *check.Operation, f inode.File) bool) check.Gate {
-	g := lsm.LockdownGate(reason, from)
-	lockdown := g.Run
-	g.Role = check.Target
-	g.Run = func(p *check.Pass) check.Verdict {
-		name, f, err := inode.Named(p, check.Target)
-		switch {
-		case check.IsMissing(err):
-			return p.AllowFor("does not exist")
-		case err != nil:
-			return p.Unknown()
-		case !f.IsRegular() || !strings.HasPrefix(f.Dev, "0:"):
-			return p.Allow()
-		}
-		fs, ok := mount.Statfs.Read(p, name)
-		switch {
-		case !ok:
-			return p.Unknown()
-		case fs.Magic != magic || free(p.Op, f):
-			return p.Allow()
-		}
-		return lockdown(p)
-	}
-	return g
-}
-
-// debugfsLockdown is fs/debugfs/file.c:debugfs_locked_down: files that are read-only for all, and opened to be read, are exempt.
-var debugfsLockdown = lockedFS(debugfsMagic, "debugfs access", lsm.Integrity, func(o *check.Operation, f inode.File) bool {
-	return f.Mode&0o7777&^0o444 == 0 && !opensForWriting(o)
-})
-
-// tracefsLockdown is kernel/trace/trace.c:tracing_check_open_get_tr.
-var tracefsLockdown = lockedFS(tracefsMagic, "use of tracefs", lsm.Confidentiality, func(*check.Operation, inode.File) bool { return false })

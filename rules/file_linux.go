@@ -94,6 +94,7 @@ var fileRules = []check.Rule{
 			maySetattr(check.Target),
 			lsm.Hooks(lsm.File, "inode_setattr"),
 			procMode,
+			debugfsLockdown, // fs/debugfs/inode.c:debugfs_setattr
 			lsm.Asked(dac.Chown(check.Target), dac.DropSetID(check.Target)),
 		),
 	},
@@ -107,6 +108,7 @@ var fileRules = []check.Rule{
 			maySetattr(check.Target),
 			lsm.Hooks(lsm.File, "inode_setattr"),
 			procMode,
+			debugfsLockdown, // fs/debugfs/inode.c:debugfs_setattr
 			lsm.Asked(dac.Owner(check.Target)),
 		),
 	},

@@ -61,7 +61,7 @@ var openRules = []check.Rule{
 				notSpecial(mount.ReadOnly(check.Target)).If(opensForWriting), // do_dentry_open → mnt_get_write_access
 				lsm.Hooks(lsm.File, "file_open"),
 				openDevice,
-				debugfsLockdown, tracefsLockdown,
+				lockdownOpens,
 				procOpens,
 				verity.If(opensForWriting),
 				sealed.If(truncates), // handle_truncate

@@ -10,6 +10,7 @@ import (
 	"github.com/go-eperm/eperm/inode"
 	"github.com/go-eperm/eperm/limit"
 	"github.com/go-eperm/eperm/lsm"
+	"github.com/go-eperm/eperm/lsm/lockdown"
 	"github.com/go-eperm/eperm/mount"
 	seccomp "github.com/go-eperm/eperm/seccomp/gates"
 	"github.com/go-eperm/eperm/task"
@@ -41,6 +42,7 @@ var processRules = []check.Rule{
 			mapExec.Answers(syscall.EPERM),
 			mapSealed.If(flagged(unix.MAP_FIXED)),
 			sealed,
+			lockdown.Gate(lockdown.PCIAccess).If(ofPCI("resource")), // drivers/pci/pci-sysfs.c:pci_mmap_resource
 		),
 	},
 	{

@@ -16,6 +16,7 @@ var families = [][]check.Rule{
 	decidedElsewhere(fileRules),
 	decidedElsewhere(openRules),
 	descriptorRules,
+	serialRules,
 	decidedElsewhere(xattrRules),
 	execRules,
 	signalRules,

@@ -10,6 +10,7 @@ import (
 	"github.com/go-eperm/eperm/dac"
 	"github.com/go-eperm/eperm/inode"
 	"github.com/go-eperm/eperm/lsm"
+	"github.com/go-eperm/eperm/lsm/lockdown"
 	seccomp "github.com/go-eperm/eperm/seccomp/gates"
 	"github.com/go-eperm/eperm/sysctl"
 	"github.com/go-eperm/eperm/task"
@@ -34,7 +35,8 @@ var systemRules = []check.Rule{
 		Gates: check.Gates( // kernel/kexec_core.c:kexec_load_permitted
 			seccomp.Filter, need(userns.Initial(), capability.CAP_SYS_BOOT),
 			disabledFor("kernel.kexec_load_disabled", 1),
-			lsm.LockdownGate("kexec of unsigned images", lsm.Integrity),
+			lsm.Hooks(lsm.Other, "kernel_load_data"), // or kernel_read_file
+			lockdownKexec,
 		),
 	},
 	{
@@ -42,7 +44,8 @@ var systemRules = []check.Rule{
 		Gates: check.Gates( // kernel/module/main.c:may_init_module
 			seccomp.Filter, need(userns.Initial(), capability.CAP_SYS_MODULE),
 			disabledFor("kernel.modules_disabled", 1),
-			lsm.LockdownGate("unsigned module loading", lsm.Integrity).If(func(o *check.Operation) bool { return !o.Is("delete_module") }),
+			check.When(loadsModule, lsm.Hooks(lsm.Other, "kernel_read_file")...),
+			lockdown.ModuleGate().If(loadsModule), // module_sig_check
 		),
 	},
 	{
@@ -57,7 +60,7 @@ var systemRules = []check.Rule{
 	},
 	{
 		Name: "perf_event_open", Calls: []string{"perf_event_open"}, Doc: "open a performance counter",
-		Gates: check.Gates(seccomp.Filter, known("pid"), perfParanoid, perfTarget), // kernel/events/core.c:perf_event_open
+		Gates: check.Gates(seccomp.Filter, known("pid"), perfParanoid, lockdown.Gate(lockdown.Perf).If(samplesRegisters), perfTarget, lockdownKprobe), // kernel/events/core.c:perf_event_open
 	},
 	{
 		Name: "userfaultfd", Calls: []string{"userfaultfd"}, Doc: "handle page faults in user space",
@@ -77,7 +80,7 @@ var systemRules = []check.Rule{
 	},
 	{
 		Name: "ioports", Calls: []string{"iopl", "ioperm"}, Doc: "reach I/O ports",
-		Gates: check.Gates(seccomp.Filter, need(userns.Initial(), capability.CAP_SYS_RAWIO), lsm.LockdownGate("raw io port access", lsm.Integrity)), // arch/x86/kernel/ioport.c
+		Gates: check.Gates(seccomp.Filter, need(userns.Initial(), capability.CAP_SYS_RAWIO), lockdown.Gate(lockdown.IOPort).If(raisesPorts)), // arch/x86/kernel/ioport.c
 	},
 	{
 		Name: "quota", Calls: []string{"quotactl", "quotactl_fd"}, Doc: "manage quotas",

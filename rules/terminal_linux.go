@@ -36,7 +36,7 @@ var terminalRules = []check.Rule{
 
 // judged is the requests that have a rule of their own.
 func judged(o *check.Operation) bool {
-	return tabled(o) || arg("request", unix.TIOCSCTTY, unix.TIOCSPGRP, unix.TIOCSETD, unix.FS_IOC_SETFLAGS, fsIocSetflags32, fsIocFssetxattr)(o)
+	return tabled(o) || arg("request", unix.TIOCSCTTY, unix.TIOCSPGRP, unix.TIOCSETD, unix.TIOCSSERIAL, unix.FS_IOC_SETFLAGS, fsIocSetflags32, fsIocFssetxattr)(o)
 }
 
 var cttyDoc = check.Doc{

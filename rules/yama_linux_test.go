@@ -80,12 +80,7 @@ func TestYama(t *testing.T) {
 		})
 	})
 	t.Run("nobody", func(t *testing.T) {
-		kerneltest.Require(t, kerneltest.Needs("guest", func() string {
-			if _, err := os.Stat("/lab/plan.json"); err != nil {
-				return "scope 3 cannot be taken back: " + err.Error()
-			}
-			return ""
-		}))
+		kerneltest.Require(t, guest)
 		scope(t, "3")
 		kerneltest.Child(t, kerneltest.Subject{}, func(c *kerneltest.C) { refused(c, capability.None) })
 	})

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -163,6 +164,18 @@ func prepare(plan lab.Plan) {
 	}
 	if plan.Ext4 != "" {
 		say("ext4", mountImage(plan.Ext4, "/var/tmp"))
+	}
+	if len(plan.Groups) > 0 { // as a hybrid system has them: cgroup2 is beside them
+		say("cgroups", unix.Unmount("/sys/fs/cgroup", 0))
+		say("cgroups", unix.Mount("tmpfs", "/sys/fs/cgroup", "tmpfs", 0, "mode=0755"))
+		for _, g := range append([]string{"unified"}, plan.Groups...) {
+			kind, dir := "cgroup", filepath.Join("/sys/fs/cgroup", g)
+			options := g
+			if g == "unified" {
+				kind, options = "cgroup2", ""
+			}
+			say("cgroup "+g, errors.Join(os.Mkdir(dir, 0o755), unix.Mount(kind, dir, kind, 0, options)))
+		}
 	}
 	for name, value := range plan.Sysctls {
 		say("sysctl "+name, os.WriteFile(filepath.Join("/proc/sys", name), []byte(value), 0))

@@ -47,7 +47,7 @@ var hooks = map[string][]string{
 		"file_open", "file_permission", "file_ioctl", "file_fcntl", "path_notify", "mmap_file", "bprm_check_security",
 		"sb_mount", "sb_umount", "move_mount", "socket_create", "socket_bind", "socket_connect", "socket_sendmsg", "socket_setsockopt", "unix_stream_connect",
 		"task_kill", "ptrace_access_check", "capable", "syslog", "bpf", "task_setnice", "task_setscheduler", "task_setrlimit", "ipc_associate", "ipc_permission",
-		"userns_create", "key_permission", "perf_event_open", "task_setpgid"},
+		"userns_create", "key_permission", "perf_event_open", "task_setpgid", "kernel_read_file", "kernel_load_data"},
 	"apparmor": {"path_unlink", "path_mkdir", "path_mknod", "path_rename", "path_link", "path_chown", "path_chmod", "path_truncate",
 		"inode_getattr", "file_open", "file_permission", "mmap_file", "bprm_check_security",
 		"sb_mount", "sb_umount", "sb_pivotroot", "move_mount", "socket_create", "socket_bind", "socket_connect", "socket_sendmsg", "socket_setsockopt",
