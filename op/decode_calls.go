@@ -61,7 +61,7 @@ var layouts = map[string]string{
 	"shmat": "id _ flags", "msgctl": "id cmd", "shmctl": "id cmd", "semctl": "id _ cmd",
 	"mq_open": "queue:s flags", "mq_unlink": "queue:s",
 	"fanotify_init": "flags:u", "fanotify_mark": "_ flags:u", "timerfd_create": "clock flags", "timerfd_settime": "fd flags", "timer_create": "clock", "clock_nanosleep": "clock flags",
-	"bpf": "cmd", "keyctl": "cmd", "syslog": "action", "quotactl": "cmd", "quotactl_fd": "_ cmd",
+	"bpf": "cmd", "keyctl": "cmd", "syslog": "action", "quotactl": "cmd:u _ id:u", "quotactl_fd": "_ cmd:u id:u",
 }
 
 // pointedArgs are the ints to which the argument of an ioctl points.
@@ -114,6 +114,12 @@ var extras = map[string]func(*decoder){
 			}
 		} else if name := pointedArgs[r]; name != "" {
 			d.number(name, d.raw[2])
+		}
+		fsRequest(d)
+	},
+	"quotactl": func(d *decoder) {
+		if uint32(d.raw[0])>>8 == quotaOn {
+			d.argument(3, "path:s")
 		}
 	},
 

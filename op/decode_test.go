@@ -307,3 +307,45 @@ func FuzzDecode(f *testing.F) {
 		op.Describe(o)
 	})
 }
+
+// What requests of file systems say in memory.
+func TestDecodeOfFileSystemRequests(t *testing.T) {
+	m := &memory{base: 0x10000}
+	name := append([]byte("snap"), make([]byte, 100)...)
+	for _, c := range []struct {
+		request, memory uint64
+		want            op.Operation
+	}{
+		{0x5000940f, m.words(int64(-1), name), op.SubvolumeDestroy("/proc/self/fd/3/snap")},
+		{0x50009418, m.words(int64(0), uint64(0), uint64(0), make([]byte, 32), name), op.SubvolumeCreate("/proc/self/fd/3/snap")},
+		{0x50009417, m.words(int64(7), uint64(0), uint64(0), make([]byte, 32), name), op.Snapshot("/proc/self/fd/7", "/proc/self/fd/3/snap")},
+		{0xc0506617, m.words(uint32(1), make([]byte, 76)), op.EncryptionKey("", 0xc0506617, 1)},
+	} {
+		got := decode(t, "amd64", "ioctl", m, 3, c.request, c.memory)
+		for _, a := range c.want.Args {
+			if a.Str == "" && a.IsStr {
+				continue
+			}
+			require.Contains(t, got.Args, a, "%s", got)
+		}
+		require.Equal(t, c.want.Has("nofollow"), !got.Has("fd"), "%s", got)
+	}
+	byID := decode(t, "arm64", "ioctl", m, 3, 0x5000943f, m.words(int64(0), uint64(0), uint64(0x10), make([]byte, 32), name))
+	require.Empty(t, byID.Str("path"), "by number: %s", byID)
+	require.EqualValues(t, 3, byID.Int("fd"))
+	require.EqualValues(t, 9, decode(t, "amd64", "ioctl", m, 3, 0xc0189436, m.words(make([]byte, 24), int64(9), make([]byte, 24))).Int("fd"), "the destination is what is judged")
+	for _, memory := range []io.ReaderAt{nil, &memory{base: 1}} {
+		require.EqualValues(t, 3, decode(t, "386", "ioctl", memory, 3, 0x5000940f, 0x10000).Int("fd"))
+	}
+}
+
+func TestDecodeOfQuotactl(t *testing.T) {
+	m := &memory{base: 0x10000}
+	on := decode(t, "amd64", "quotactl", m, 0x80000201, m.str("/dev/sda"), 2, m.str("/aquota.group"))
+	for _, a := range op.QuotaOn("/aquota.group", 1).Args {
+		require.Contains(t, on.Args, a, "%s", on)
+	}
+	get := decode(t, "amd64", "quotactl", m, 0x80000700, m.str("/dev/sda"), 1000, 0)
+	require.EqualValues(t, 1000, get.Int("id"))
+	require.False(t, get.Has("path"))
+}

@@ -39,6 +39,10 @@ func (r *renderer) subject() string {
 
 func (r *renderer) remount() {
 	c := r.change
+	if plainWord(c.Value) == "" { // an option of the file system, not of a mount: it is the host's, wherever the process runs
+		r.add(check.Remedy{For: "host", Title: "remount it with " + c.Value, Commands: [][]string{{"mount", "-o", "remount," + c.Value, c.Path}}, Verify: [][]string{{"findmnt", "-no", "OPTIONS", c.Path}}})
+		return
+	}
 	word := plainWord(c.Value)
 	subject := r.subject()
 	if subject == "" || subject == "/" {

@@ -27,6 +27,7 @@ var fileRules = []check.Rule{
 			mayDelete(check.Parent, check.Target),
 			noRemove,
 			lsm.Hooks(lsm.File, "inode_unlink"),
+			subvolBusy.If(func(o *check.Operation) bool { return o.Is("rmdir", "unlinkat") }), // fs/btrfs/inode.c:btrfs_rmdir
 		),
 	},
 	{

@@ -84,20 +84,24 @@ var privilegedRequests = map[int64]privilegedRequest{
 var requestCapDoc = check.Doc{
 	ID: "ioctl.privileged", Title: "privileged request,",
 	Text:   "Many ioctl requests take a capability: of terminals, file systems, block devices, the random pool, network interfaces.",
-	Kernel: "drivers/tty/tty_io.c, drivers/tty/vt/vt_ioctl.c, fs/ioctl.c, fs/ext4/ioctl.c, block/ioctl.c, drivers/block/loop.c, drivers/char/random.c, net/core/dev_ioctl.c, drivers/net/tun.c",
+	Kernel: "drivers/tty/tty_io.c, drivers/tty/vt/vt_ioctl.c, fs/ioctl.c, fs/ext4/ioctl.c, fs/btrfs/ioctl.c, fs/xfs/xfs_ioctl.c, fs/autofs/root.c, fs/crypto/keyring.c, block/ioctl.c, drivers/block/loop.c, drivers/char/random.c, net/core/dev_ioctl.c, drivers/net/tun.c",
 	Man:    "ioctl(2)",
 	Cause:  check.MissingCapability,
 	Errnos: []syscall.Errno{syscall.EPERM, syscall.EACCES},
 }
 
 var privilegedIoctl = check.Gate{Doc: &requestCapDoc, Run: func(p *check.Pass) check.Verdict {
-	r := privilegedRequests[p.Op.Int("request")]
+	r, _ := request(p.Op)
+	if r.maybe == whenTyped && byHash(p.Op) {
+		return p.AllowFor(whenTyped)
+	}
 	v := capability.Verdict(p, r.where, "the request "+r.title+" is privileged", r.caps...)
 	if v.Decision != check.Denies {
 		return v
 	}
 	v.Errno = r.errno
 	switch {
+	case r.maybe == whenTyped && p.Op.Has("keyspec"): // by a name of the caller's choice
 	case r.maybe != "" && p.Seen == 0:
 		return p.UnknownFor(r.title + " takes a capability, but " + r.maybe)
 	case r.maybe != "":
@@ -107,13 +111,8 @@ var privilegedIoctl = check.Gate{Doc: &requestCapDoc, Run: func(p *check.Pass) c
 }}
 
 func isPrivileged(o *check.Operation) bool {
-	r, ok := privilegedRequests[o.Int("request")]
+	r, ok := request(o)
 	return ok && r.caps != nil
-}
-
-func takesOwner(o *check.Operation) bool {
-	r, ok := privilegedRequests[o.Int("request")]
-	return ok && r.caps == nil
 }
 
 var nsRequestDoc = check.Doc{
@@ -162,13 +161,13 @@ var ioctlRules = []check.Rule{
 		),
 	},
 	{
-		Name: "ioctl of the owner", Calls: []string{"ioctl"}, Doc: "make a request that is for the file's owner", When: takesOwner,
+		Name: "ioctl of the owner", Calls: []string{"ioctl"}, Doc: "make a request that is for the file's owner", When: ownedWith(syscall.EPERM),
 		Gates: check.Gates(seccomp.Filter, way(check.Target), lsm.Hooks(lsm.File, "file_ioctl"), dac.Owner(check.Target)),
 	},
 }
 
 // tabled says whether a rule of its own judges the request.
 func tabled(o *check.Operation) bool {
-	_, ok := privilegedRequests[o.Int("request")]
-	return ok || arg("request", nsGetUserns, nsGetParent)(o) || ofPidfd(o)
+	_, ok := request(o)
+	return ok || arg("request", nsGetUserns, nsGetParent)(o) || ofPidfd(o) || subvolumeRequest(o) || reserves(o)
 }

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"syscall"
 	"testing"
@@ -115,7 +116,11 @@ func (l live) run(t *testing.T, n *tally) {
 	}
 
 	if l.cap != capability.None && !l.untraced && l.cause != eperm.FileMode && l.cause != eperm.FileCapability {
-		t.Run("as the kernel says", func(t *testing.T) { l.traced(t, dir) })
+		mounts := mountNamespace(t)
+		t.Run("as the kernel says", func(t *testing.T) {
+			enterMounts(t, mounts)
+			l.traced(t, dir)
+		})
 	}
 	s := l.subject
 	if l.flip != nil {
@@ -134,6 +139,27 @@ func (l live) run(t *testing.T, n *tally) {
 		require.True(t, errors.As(l.then, &want))
 	}
 	require.Equal(t, want, syscall.Errno(again.Errno), "after the cause was taken away: %s", again.Text)
+}
+
+// mountNamespace is that of this thread (see privately), until the test ends.
+func mountNamespace(t *testing.T) int {
+	fd, err := unix.Open("/proc/thread-self/ns/mnt", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	require.NoError(t, err)
+	t.Cleanup(func() { unix.Close(fd) })
+	return fd
+}
+
+// enterMounts has a subtest, which runs on another thread, see the mounts of its test.
+func enterMounts(t *testing.T, ns int) {
+	var want, have unix.Stat_t
+	require.NoError(t, unix.Fstat(ns, &want))
+	require.NoError(t, unix.Stat("/proc/thread-self/ns/mnt", &have))
+	if want.Ino == have.Ino {
+		return
+	}
+	runtime.LockOSThread() // for good: the thread ends with the test
+	require.NoError(t, unix.Unshare(unix.CLONE_FS))
+	require.NoError(t, unix.Setns(ns, unix.CLONE_NEWNS))
 }
 
 // traced compares the capability with the checks that the kernel reports.

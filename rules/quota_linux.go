@@ -6,6 +6,7 @@ import (
 
 	"github.com/go-eperm/eperm/capability"
 	"github.com/go-eperm/eperm/check"
+	"github.com/go-eperm/eperm/inode"
 	"github.com/go-eperm/eperm/task"
 	"github.com/go-eperm/eperm/userns"
 )
@@ -25,7 +26,26 @@ const (
 	qSync, qGetFmt, qGetInfo, qGetQuota              = 0x800001, 0x800004, 0x800005, 0x800007
 	qXGetQuota, qXGetQstat, qXQuotaSync, qXGetQstatV = 0x5803, 0x5805, 0x5807, 0x5808
 	userQuota, groupQuota                            = 0, 1
+	qQuotaOn                                         = 0x800002
 )
+
+func quotaOn(o *check.Operation) bool { return (o.Int("cmd")&0xffffffff)>>8 == qQuotaOn }
+
+var quotaFileDoc = check.Doc{
+	ID: "quota.file", Title: "quota file is a regular file",
+	Text:   "Quotas are kept in a regular file (on the same file system: else the answer is EXDEV).",
+	Kernel: "fs/quota/dquot.c:vfs_setup_quota_inode",
+	Man:    "quotactl(2)",
+	Cause:  check.State,
+	Errnos: []syscall.Errno{syscall.EACCES},
+}
+
+var quotaFile = onFile(&quotaFileDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
+	if f.IsRegular() {
+		return p.Allow()
+	}
+	return p.Deny(check.Printable(name)+" is a "+f.Kind()+", and quotas are kept in a regular file", check.Change{Kind: check.ChangeCode, Text: "name a regular file of that file system, as quotacheck(8) makes it (aquota.user)"})
+})
 
 var quotaAllowed = check.Gate{Doc: &quotaDoc, Param: "CAP_SYS_ADMIN", Run: func(p *check.Pass) check.Verdict {
 	command, kind, id := (p.Op.Int("cmd")&0xffffffff)>>8, p.Op.Int("cmd")&0xff, uint32(p.Op.Int("id"))

@@ -84,7 +84,9 @@ var systemRules = []check.Rule{
 	},
 	{
 		Name: "quota", Calls: []string{"quotactl", "quotactl_fd"}, Doc: "manage quotas",
-		Gates: check.Gates(seccomp.Filter, lsm.Asked(quotaAllowed), lsm.Hooks(lsm.Other, "quotactl")), // fs/quota/quota.c:check_quotactl_permission
+		Gates: check.Gates(seccomp.Filter, lsm.Asked(quotaAllowed), lsm.Hooks(lsm.Other, "quotactl"), // fs/quota/quota.c:do_quotactl → check_quotactl_permission
+			check.When(quotaOn, check.Gates(way(check.Target), lsm.Hooks(lsm.Other, "quota_on"), quotaFile)...), // quota_quotaon
+		),
 	},
 	{
 		Name: "handle", Calls: []string{"open_by_handle_at"}, Doc: "open a file by its handle",
