@@ -102,7 +102,7 @@ func TestClauses(t *testing.T) {
 		{"ipc", ipcCases()},
 		{"quotas", quotaCases()},
 		{"settings", sysctlCases()},
-		{"file systems", slices.Concat(filesystemCases(), subvolumeCases())},
+		{"file systems", slices.Concat(filesystemCases(), subvolumeCases(), fuseCases())},
 		{"queues", slices.Concat(queueCases(), ringCases(), oddCases())},
 		{"sockets", socketCases()},
 		{"calls", callCases()},

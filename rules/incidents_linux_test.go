@@ -92,7 +92,7 @@ func refused(ids, name string, nr uintptr, args ...uintptr) live {
 }
 
 func incidentCases() []live {
-	return slices.Concat(seccompIncidents(), capabilityIncidents(), fileIncidents(), mountIncidents(), namespaceIncidents(), otherIncidents(), subvolumeIncidents())
+	return slices.Concat(seccompIncidents(), capabilityIncidents(), fileIncidents(), mountIncidents(), namespaceIncidents(), otherIncidents(), subvolumeIncidents(), fuseIncidents())
 }
 
 func seccompIncidents() []live {
