@@ -19,7 +19,7 @@ func ActAs(uid uint32) check.Change {
 }
 
 // opening is the ways to let this subject do what mask says, narrowest first.
-func opening(name string, f inode.File, s Subject, mask uint32, class string) []check.Change {
+func opening(p *check.Pass, name string, f inode.File, s Subject, mask uint32, class string) []check.Change {
 	perm := permLetters(mask)
 	if inode.IsDescriptor(name) { // what lies behind it may be a pipe or a terminal: neither ACL nor chmod by this name
 		return []check.Change{
@@ -30,10 +30,15 @@ func opening(name string, f inode.File, s Subject, mask uint32, class string) []
 	if s.UID == f.UID {
 		return []check.Change{chmod(name, f, "u+"+perm, mask<<6)}
 	}
-	changes := []check.Change{{
-		Kind: check.AddACL, Path: name, Value: fmt.Sprintf("u:%d:%s", s.UID, perm), Risk: check.LowRisk,
-		Assume: acl(name, f, s, mask),
-	}}
+	var changes []check.Change
+	now, err := inode.AccessACL.ReadErr(p, name)
+	has := err != nil || !now.None // setxattr answers what getxattr does
+	if has {
+		changes = append(changes, check.Change{
+			Kind: check.AddACL, Path: name, Value: fmt.Sprintf("u:%d:%s", s.UID, perm), Risk: check.LowRisk,
+			Assume: acl(name, f, s, mask),
+		})
+	}
 	if class == "group" {
 		changes = append(changes, chmod(name, f, "g+"+perm, mask<<3))
 	} else if mask&^(f.Mode>>3&7) == 0 {
@@ -44,6 +49,10 @@ func opening(name string, f inode.File, s Subject, mask uint32, class string) []
 				return task.GroupList{List: append([]uint32{gid}, g.List...)}
 			})},
 		})
+	} else if !has {
+		everybody := chmod(name, f, "o+"+perm, mask)
+		everybody.Risk, everybody.Warn = check.MediumRisk, "Everybody may then: this file system has no ACLs to let one user in; a group of its own (chgrp, chmod g+"+perm+") is narrower."
+		changes = append(changes, everybody)
 	}
 	return changes
 }

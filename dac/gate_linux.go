@@ -161,7 +161,7 @@ func permission(p *check.Pass, name string, f inode.File, mask uint32, caps []ch
 		v.Reason, v.Cause = because, check.FileMode
 	}
 	v.Notes = nil
-	v.Changes = append(opening(name, f, s, mask, class), v.Changes...)
+	v.Changes = append(opening(p, name, f, s, mask, class), v.Changes...)
 	if strings.HasPrefix(f.Dev, "0:") { // what a server shows as mode need not be what it goes by
 		fs, err := mount.Statfs.ReadErr(p, name)
 		v.Inferred = err == nil && mount.IsRemote(fs.Magic)

@@ -29,7 +29,11 @@ const (
 )
 
 // An ACL is an object's access ACL; empty where it has none beyond its mode.
-type ACL struct{ Entries []ACLEntry }
+type ACL struct {
+	Entries []ACLEntry
+	// None is set where the file system, or this mount of it (noacl), has no ACLs.
+	None bool
+}
 
 // AccessACL is the access ACL of an object by its path, links followed.
 var AccessACL = check.Probe[ACL]{Name: "acl", Source: "getxattr(system.posix_acl_access)", Show: ACL.show, About: func(path string) string { return "ACL of " + path }, Live: func(k *check.Kernel, key string) (ACL, error) {
@@ -39,7 +43,9 @@ var AccessACL = check.Probe[ACL]{Name: "acl", Source: "getxattr(system.posix_acl
 	var buf [4 + 8*64]byte
 	n, err := unix.Getxattr(k.Path(key), "system.posix_acl_access", buf[:])
 	switch {
-	case errors.Is(err, unix.ENODATA), errors.Is(err, unix.EOPNOTSUPP):
+	case errors.Is(err, unix.EOPNOTSUPP):
+		return ACL{None: true}, nil
+	case errors.Is(err, unix.ENODATA):
 		return ACL{}, nil
 	case err != nil:
 		return ACL{}, fmt.Errorf("getxattr %s: %w", check.Printable(key), err)
@@ -67,6 +73,9 @@ var aclTags = map[uint16]string{ACLUserObj: "user::", ACLUser: "user:", ACLGroup
 
 // show is the ACL as getfacl writes it: "user::rw-, user:1000:r--, mask::r--"; "none beyond the mode".
 func (a ACL) show() string {
+	if a.None {
+		return "none: this file system has no ACLs"
+	}
 	if len(a.Entries) == 0 {
 		return "none beyond its mode"
 	}

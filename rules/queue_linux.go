@@ -160,7 +160,7 @@ func queued(gates ...check.Gate) []check.Gate {
 			}
 			v := run(onQueue(p, dir.To))
 			for i := range v.Changes {
-				if v.Changes[i].Kind == check.AddACL { // this file system has none
+				if c := v.Changes[i]; c.Kind == check.AddACL || c.Kind == check.ChangeMode && strings.HasPrefix(c.Value, "o+") { // this file system has no ACLs
 					v.Changes[i] = check.Change{Kind: check.ChangeCode, Risk: check.LowRisk, Text: "let the owner change its mode or group (fchmod, fchown on the queue's descriptor), or make it with a mode that includes this user"}
 				}
 			}
