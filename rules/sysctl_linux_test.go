@@ -3,11 +3,14 @@ package rules_test
 import (
 	"os"
 	"strings"
+	"testing"
 
+	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
 	"github.com/go-eperm/eperm"
 	"github.com/go-eperm/eperm/capability"
+	"github.com/go-eperm/eperm/check"
 	"github.com/go-eperm/eperm/kerneltest"
 	"github.com/go-eperm/eperm/op"
 )
@@ -71,3 +74,25 @@ func sysctlCases() []live {
 }
 
 const progCgroupSysctl, attachSysctl = 23, 18
+
+// A setting that is locked until the next boot, in a world where nobody had to lock it.
+func TestLockedSetting(t *testing.T) {
+	b, err := os.ReadFile(worlds + "/settings-kernel-unprivileged-bpf-disabled.txtar")
+	require.NoError(t, err)
+	world, _, err := cutWorld(string(b))
+	require.NoError(t, err)
+	all := "effective=000001ffffffffff"
+	world = strings.NewReplacer("effective=000001fffedfffff", all, "text=2", "text=1").Replace(world)
+	require.Contains(t, world, all)
+	d := explainWorld(t, world)
+	require.Equal(t, eperm.Sysctl, d.Cause, "%+v", d)
+	require.Equal(t, eperm.Confirmed, d.Certainty)
+	require.Contains(t, d.Summary, "stays so until the next boot")
+
+	w, err := check.Replay(world)
+	require.NoError(t, err)
+	explainer := eperm.Explainer{World: w}
+	same := explainer.Explain(unix.EPERM, op.WriteText(settingFile("kernel.unprivileged_bpf_disabled"), "1"))
+	require.NotNil(t, same)
+	require.NotEqual(t, eperm.Confirmed, same.Certainty, "writing what it is already is allowed: %+v", same)
+}
