@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net/netip"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -31,9 +33,12 @@ var Discarded = check.Probe[task.Number]{Name: "out_discards", Source: "/proc/th
 
 // Chains is what looks at packets on output.
 type Chains struct {
-	Count int // base chains of nftables
+	Count int // base chains of nftables, without empty ones that accept
 	// Drop names an empty base chain that drops everything by its policy; "" for none.
-	Drop   string
+	Drop string
+	// Chain is the base chain that drops, or the only one there is, as nft takes
+	// it: "inet filter output"; "" where neither is known.
+	Chain  string
 	Legacy bool // tables of iptables-legacy
 }
 
@@ -79,13 +84,13 @@ var Output = check.Probe[Chains]{Name: "output_chains", Source: "nfnetlink NFT_M
 // add counts a chain, if it is a base chain at output or postrouting of that
 // version of IP (include/uapi/linux/netfilter/nf_tables.h).
 func (c *Chains) add(family byte, attrs []byte, version string) {
-	const attrTable, attrName, attrHook, attrPolicy, attrUse, hookNum = 1, 3, 4, 5, 6, 1
-	const inet, localOut, postRouting, drop = 1, 3, 4, 0
+	const attrTable, attrName, attrHook, attrPolicy, attrUse, attrType, hookNum = 1, 3, 4, 5, 6, 7, 1
+	const inet, localOut, postRouting, drop, accept = 1, 3, 4, 0, 1
 	if family != inet && (version == "4") != (family == unix.AF_INET) || family != inet && family != unix.AF_INET && family != unix.AF_INET6 {
 		return
 	}
 	hook, policy, use := ^uint32(0), ^uint32(0), ^uint32(0)
-	var table, name string
+	var table, name, typ string
 	for t, v := range netlink.Attributes(attrs) {
 		switch {
 		case t == attrTable:
@@ -98,6 +103,8 @@ func (c *Chains) add(family byte, attrs []byte, version string) {
 					hook = binary.BigEndian.Uint32(hv)
 				}
 			}
+		case t == attrType:
+			typ = strings.TrimRight(string(v), "\x00")
 		case t == attrPolicy && len(v) >= 4:
 			policy = binary.BigEndian.Uint32(v)
 		case t == attrUse && len(v) >= 4:
@@ -107,10 +114,50 @@ func (c *Chains) add(family byte, attrs []byte, version string) {
 	if hook != localOut && hook != postRouting {
 		return
 	}
-	c.Count++
-	if policy == drop && use == 0 {
-		c.Drop = table + " " + name
+	if policy == accept && use == 0 {
+		return // empty: it lets everything through
 	}
+	c.Count++
+	chain := ""
+	if plainName(table) && plainName(name) && typ == "filter" {
+		chain = map[byte]string{inet: "inet ", unix.AF_INET: "ip ", unix.AF_INET6: "ip6 "}[family] + table + " " + name
+	}
+	switch {
+	case policy == drop && use == 0:
+		c.Drop, c.Chain = table+" "+name, chain
+	case c.Drop == "" && c.Count == 1:
+		c.Chain = chain
+	case c.Drop == "":
+		c.Chain = ""
+	}
+}
+
+// plainName says whether nft takes a name without quotes, and no command line is misled by it.
+func plainName(s string) bool {
+	return s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") == "" && s[0] != '-'
+}
+
+// accept is the change that lets this packet through the chain, by a rule at
+// its head; false where the packet or the chain is not known well enough.
+func accept(o *check.Operation, chain string) (check.Change, bool) {
+	ip, err := netip.ParseAddr(o.Str("ip"))
+	if chain == "" || err != nil || ip.Zone() != "" {
+		return check.Change{}, false
+	}
+	family := "ip"
+	if ip = ip.Unmap(); ip.Is6() {
+		family = "ip6"
+	}
+	rule := family + " daddr " + ip.String()
+	switch port := o.Int("port"); {
+	case o.Int("type") == unix.SOCK_DGRAM && port > 0 && (!o.Has("proto") || o.Int("proto") == unix.IPPROTO_UDP || o.Int("proto") == 0):
+		rule += " udp dport " + strconv.FormatInt(port, 10)
+	case o.Int("proto") > 0 && o.Int("proto") < 256:
+		rule += " meta l4proto " + strconv.FormatInt(o.Int("proto"), 10)
+	default:
+		return check.Change{}, false
+	}
+	return check.Change{Kind: check.AddPolicyRule, Name: "nftables", Path: chain, Value: rule + " accept", Risk: check.LowRisk}, true
 }
 
 var outputDoc = check.Doc{
@@ -142,6 +189,9 @@ var Firewall = check.Gate{Doc: &outputDoc, Run: func(p *check.Pass) check.Verdic
 	c, err := Output.ReadErr(p, v)
 	switch {
 	case err == nil && c.Drop != "":
+		if rule, ok := accept(p.Op, c.Chain); ok && !c.Legacy {
+			ask = rule
+		}
 		ask.Assume = []check.Assumption{check.AssumeIs(&Output, v, Chains{})}
 		return p.Deny("the chain "+check.Printable(c.Drop)+" drops every packet on output", ask)
 	case err == nil && c.Count == 0 && !c.Legacy:
@@ -151,6 +201,10 @@ var Firewall = check.Gate{Doc: &outputDoc, Run: func(p *check.Pass) check.Verdic
 	case p.Seen == 0 || derr != nil:
 		return p.UnknownFor("an output rule of the firewall may drop the packet; what it decides was not read")
 	case err == nil:
+		if rule, ok := accept(p.Op, c.Chain); ok && !c.Legacy {
+			rule.Assume = []check.Assumption{check.AssumeIs(&Output, v, Chains{})}
+			ask = rule
+		}
 		return p.Infer(fmt.Sprintf("rules look at output, and this network namespace has discarded packets there (OutDiscards is %d)", discarded.N), ask)
 	}
 	return p.Infer(fmt.Sprintf("this network namespace has discarded packets on output (OutDiscards is %d), as a rule of the firewall does", discarded.N), ask)

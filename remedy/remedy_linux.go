@@ -68,6 +68,10 @@ func Render(w *check.World, op *check.Operation, c check.Change, then string) []
 			r.selinux()
 			break
 		}
+		if c.Name == "nftables" {
+			r.firewall()
+			break
+		}
 		r.add(check.Remedy{For: "host", Title: "add one rule to the policy of " + c.Name, Snippet: c.Value})
 	case check.RestoreLabel:
 		r.restoreLabel()

@@ -73,14 +73,17 @@ var deeds = map[string]deed{
 	}, op.Call("personality", noRandom)},
 	"nice":    {func() error { return unix.Setpriority(unix.PRIO_PROCESS, 0, -5) }, op.Setpriority(unix.PRIO_PROCESS, 0, -5)},
 	"memlock": {func() error { return lock(1 << 20) }, op.Mlock(1 << 20)},
-	"send": {func() error {
-		c, err := net.Dial("udp4", "127.0.0.1:9")
-		if err == nil {
-			_, err = c.Write([]byte("x"))
-			c.Close()
-		}
-		return err
-	}, op.Send("udp4", "127.0.0.1:9")},
+	"send":    {func() error { return send("udp4", "127.0.0.1:9") }, op.Send("udp4", "127.0.0.1:9")},
+	"send6":   {func() error { return send("udp6", "[::1]:9") }, op.Send("udp6", "[::1]:9")},
+}
+
+func send(network, address string) error {
+	c, err := net.Dial(network, address)
+	if err == nil {
+		_, err = c.Write([]byte("x"))
+		c.Close()
+	}
+	return err
 }
 
 const noRandom = 0x0040000 // ADDR_NO_RANDOMIZE
