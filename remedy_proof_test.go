@@ -154,6 +154,11 @@ func podmanProofs(t testing.TB, root string, options, deeds []string) map[string
 
 func podmanRoot(t testing.TB) string {
 	kerneltest.Require(t, kerneltest.Root, kerneltest.Program("podman"), kerneltest.Program("runc"))
+	return staticRoot(t)
+}
+
+// staticRoot is a root file system with nothing but internal/refusals.
+func staticRoot(t testing.TB) string {
 	root := publicDir(t)
 	for _, d := range []string{"tmp", "proc", "dev", "sys", "etc"} {
 		require.NoError(t, os.Mkdir(filepath.Join(root, d), 0o755))

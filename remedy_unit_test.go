@@ -33,10 +33,11 @@ var systemdInit = kerneltest.Needs("systemd", func() string {
 	return ""
 })
 
-// boot starts systemd over the programs of this machine, with units of our own only.
-func boot(t testing.TB, units map[string]string) machine {
-	kerneltest.Require(t, systemdInit)
-	root := podmanRoot(t)
+// machineRoot is a root file system for systemd, over the programs of this
+// machine, with units of our own only.
+func machineRoot(t testing.TB, units map[string]string) machine {
+	kerneltest.Require(t, kerneltest.Root, systemdInit)
+	root := staticRoot(t)
 	for _, d := range []string{"usr", "run", "srv/app", "var/log", "var/lib", "home/ann", "etc/systemd/system"} {
 		require.NoError(t, os.MkdirAll(filepath.Join(root, d), 0o755))
 	}
@@ -55,19 +56,33 @@ func boot(t testing.TB, units map[string]string) machine {
 		m.write(t, "/etc/systemd/system/"+name+".service", "[Unit]\nDefaultDependencies=no\n[Service]\nType=oneshot\nStandardOutput=truncate:/out/"+name+"\nStandardError=truncate:/out/"+name+".err\n"+text)
 	}
 	require.NoError(t, os.Mkdir(filepath.Join(root, "out"), 0o777))
-	out, err := podman("--runtime", "runc", "--cgroup-manager=cgroupfs", "run", "--detach", "--name", m.name, "--network", "none", "--systemd=always", "--cgroupns=private",
-		"--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1000:1000", "--cap-add=SYS_ADMIN", "--cap-add=NET_RAW", "--cap-add=SYS_NICE", "--cap-add=MKNOD", "-v", "/usr:/usr:ro", "--rootfs", root,
+	return m
+}
+
+// boot starts the machine as a container of podman.
+func boot(t testing.TB, units map[string]string) machine {
+	kerneltest.Require(t, kerneltest.Program("podman"), kerneltest.Program("runc"))
+	m := machineRoot(t, units)
+	out, err := podman("--runtime", "runc", "--cgroup-manager=cgroupfs", "run", "--detach", "--rm", "--timeout", "120", "--name", m.name, "--network", "none", "--systemd=always", "--cgroupns=private",
+		"--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1000:1000", "--cap-add=SYS_ADMIN", "--cap-add=NET_RAW", "--cap-add=SYS_NICE", "--cap-add=MKNOD", "-v", "/usr:/usr:ro", "--rootfs", m.root,
 		"/lib/systemd/systemd", "--unit=proof.target")
 	t.Cleanup(func() { _, _ = podman("rm", "--force", "--time", "0", m.name) })
 	require.NoError(t, err, out)
+	m.wait(t, func() (string, error) { return m.run("systemctl", "is-system-running") })
+	return m
+}
+
+// wait waits until systemd answers that it runs.
+func (m machine) wait(t testing.TB, ask func() (string, error)) {
+	var out string
+	var err error
 	for range 100 {
-		if out, err = m.run("systemctl", "is-system-running"); strings.Contains(out, "running") || strings.Contains(out, "degraded") {
-			return m
+		if out, err = ask(); strings.Contains(out, "running") || strings.Contains(out, "degraded") {
+			return
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
 	require.Fail(t, "systemd did not start", "%s %v", out, err)
-	return m
 }
 
 func podman(args ...string) (string, error) {
