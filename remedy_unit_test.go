@@ -61,7 +61,7 @@ func machineRoot(t testing.TB, units map[string]string) machine {
 
 // boot starts the machine as a container of podman.
 func boot(t testing.TB, units map[string]string) machine {
-	kerneltest.Require(t, kerneltest.Program("podman"), kerneltest.Program("runc"))
+	kerneltest.Require(t, kerneltest.Program("podman"), kerneltest.Program("runc"), kerneltest.Program("bash"))
 	m := machineRoot(t, units)
 	out, err := podman("--runtime", "runc", "--cgroup-manager=cgroupfs", "run", "--detach", "--rm", "--timeout", "120", "--name", m.name, "--network", "none", "--systemd=always", "--cgroupns=private",
 		"--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1000:1000", "--cap-add=SYS_ADMIN", "--cap-add=NET_RAW", "--cap-add=SYS_NICE", "--cap-add=MKNOD", "-v", "/usr:/usr:ro", "--rootfs", m.root,
@@ -88,7 +88,10 @@ func (m machine) wait(t testing.TB, ask func() (string, error)) {
 func podman(args ...string) (string, error) {
 	ctx, stop := context.WithTimeout(context.Background(), time.Minute)
 	defer stop()
-	out, err := exec.CommandContext(ctx, "podman", args...).CombinedOutput()
+	// What watches the container lives on by itself: it must not hold what this process has inherited.
+	const alone = `for fd in /proc/$$/fd/*; do fd=${fd##*/}; [ "$fd" -lt 3 ] || eval "exec $fd>&-"; done; exec podman "$@"`
+	cmd := exec.CommandContext(ctx, "bash", append([]string{"-c", alone, "podman"}, args...)...)
+	out, err := cmd.CombinedOutput()
 	return string(out), err
 }
 
