@@ -79,14 +79,14 @@ func (p Place) String() string {
 			s = "the container " + p.Name + " of a pod of Kubernetes"
 		}
 	case Systemd:
-		s = "the systemd unit " + p.Unit
+		s = named("systemd unit", p.Unit)
 		if p.User {
-			s = "the systemd user unit " + p.Unit
+			s = named("systemd user unit", p.Unit)
 		}
 	case Snap:
-		s = "the snap " + p.App
+		s = named("snap", p.App)
 	case Flatpak:
-		s = "the flatpak " + p.App
+		s = named("flatpak", p.App)
 	case Bubblewrap:
 		s = "a sandbox of bubblewrap"
 	case Host, "":
@@ -109,6 +109,14 @@ func (p Place) String() string {
 		s += " (as it seems: only weak signs say so)"
 	}
 	return s
+}
+
+// named is "the snap x", or "a snap" where its name is not known.
+func named(what, name string) string {
+	if name == "" {
+		return "a " + what
+	}
+	return "the " + what + " " + name
 }
 
 // Signs are what is read to tell the place; each may be missing.

@@ -171,6 +171,9 @@ func (r *renderer) sysctl() { r.setSysctl(r.change.Name, r.change.Value) }
 
 func (r *renderer) setSysctl(name, value string) {
 	set := name + "=" + value
+	was := r.change // where a file below /proc/sys lies on a read-only mount
+	r.change = check.Change{Kind: check.SetSysctl, Name: name, Value: value, Risk: was.Risk}
+	defer func() { r.change = was }()
 	file := "/proc/sys/" + strings.ReplaceAll(name, ".", "/")
 	r.everywhere(func(p container.Place) {
 		if p.Container() && sysctlOf(name) != "" {
@@ -201,7 +204,13 @@ func (r *renderer) setSysctl(name, value string) {
 		}
 		title := "set " + set
 		if p.Container() {
-			title += ", on the host: the setting is the whole machine's"
+			why := "the setting is the whole machine's"
+			if sysctlOf(name) != "" {
+				why = p.Kind.Words() + " has no setting for it"
+			}
+			r.add(check.Remedy{For: "host", Title: "nothing at this level helps: " + why + "; its administrator has to set " + set + ", on the host", SnippetKind: "ini",
+				Snippet: "# /etc/sysctl.d/60-" + strings.ReplaceAll(name, ".", "-") + ".conf of the host\n" + name + " = " + value + "\n"})
+			return
 		}
 		r.add(check.Remedy{For: "host", Title: title, Commands: [][]string{{"sysctl", "-w", set}}, SnippetKind: "ini",
 			Snippet: "# /etc/sysctl.d/60-" + strings.ReplaceAll(name, ".", "-") + ".conf, to keep it\n" + name + " = " + value + "\n", Verify: [][]string{{"sysctl", "-n", name}}})

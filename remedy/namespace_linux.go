@@ -34,6 +34,13 @@ func (r *renderer) namespace() {
 				break
 			}
 			r.inPod(p, "give the pod a "+c.Value+" namespace of its own, instead of the node's: "+c.Cap.String()+" counts there", podSpec{security: []string{"capabilities:", `  add: ["` + c.Cap.Short() + `"]`}, pod: []string{field}}, podLevel(c.Cap)).Risk = check.LowRisk
+		case own && p.Kind == container.Containerd:
+			without := map[string]string{"net": "--net=host", "uts": "--uts=host", "ipc": "--ipc=host", "pid": "--pid=host"}[c.Value]
+			x := check.Remedy{For: "containerd", Title: "give the container a " + c.Value + " namespace of its own, instead of the host's: " + c.Cap.String() + " counts there", Commands: [][]string{{"nerdctl", "run", "--cap-add=" + c.Cap.Short(), "IMAGE"}}, Risk: check.LowRisk}
+			if without != "" {
+				x.Warning = "Leave out " + without + "."
+			}
+			r.add(x)
 		case own:
 			r.add(check.Remedy{For: "host", Title: "give the program a " + c.Value + " namespace of its own, made together with its user namespace: " + c.Cap.String() + " counts there", Risk: check.LowRisk,
 				Commands: [][]string{{"unshare", "--user", "--map-root-user", flags[c.Value], "--", "COMMAND"}}, Verify: [][]string{{"lsns", "-p", "PID", "-o", "NS,TYPE,ONS"}}})
@@ -88,7 +95,15 @@ func (r *renderer) mapID() {
 		if mapped {
 			r.add(check.Remedy{For: "host", Title: fmt.Sprintf("give the file, from outside, to an id that is mapped: %s %d here is %d in the parent namespace", c.Name, mine, outside), Commands: [][]string{give}, Verify: verify})
 		} else {
-			r.add(check.Remedy{For: "host", Title: "give the file to an id that is mapped, from outside", Commands: [][]string{{"podman", "unshare", "chown", "0:0", "--", "PATH-OUTSIDE"}}, Verify: verify})
+			x := check.Remedy{For: "host", Title: "give the file to an id that is mapped, from outside", Commands: [][]string{{"chown", "UID:GID", "PATH-OUTSIDE"}}, Verify: verify}
+			if err == nil && len(m.Ranges) > 0 {
+				x.Title += fmt.Sprintf(": %d is %s %d in here", m.Ranges[0].Outside, c.Name, m.Ranges[0].Inside)
+				x.Commands[0] = []string{map[string]string{"gid": "chgrp"}[c.Name], fmt.Sprint(m.Ranges[0].Outside), "PATH-OUTSIDE"}
+				if c.Name != "gid" {
+					x.Commands[0][0] = "chown"
+				}
+			}
+			r.add(x)
 		}
 		if len(m.Ranges) == 1 && m.Ranges[0].Count == 1 {
 			r.subordinate()

@@ -127,7 +127,22 @@ func (r *renderer) add(x check.Remedy) { r.out = append(r.out, x) }
 func (r *renderer) everywhere(at func(container.Place)) {
 	p := r.place
 	from := len(r.out)
-	at(p)
+	if !r.special(p) {
+		at(p)
+	}
+	r.around(p, from, at)
+	if w := foreignKernel(p); w != "" {
+		for i := from; i < len(r.out); i++ {
+			r.out[i].Warning = strings.TrimSpace(r.out[i].Warning + " " + w)
+		}
+	}
+	if p.CI != "" && p.Kind == container.Host {
+		for i := from; i < len(r.out); i++ {
+			if r.out[i].For == "host" && len(r.out[i].Commands) > 0 {
+				r.out[i].Warning = strings.TrimSpace(r.out[i].Warning + " In this job of " + p.CI + " (as the environment says) it is a step before, if the runner lets jobs be root; else it is for the runner's administrator.")
+			}
+		}
+	}
 	if !p.Weak {
 		return
 	}
@@ -135,6 +150,32 @@ func (r *renderer) everywhere(at func(container.Place)) {
 		r.out[i].Warning = strings.TrimSpace(r.out[i].Warning + " That this is " + p.Kind.Words() + " is told by weak signs only (" + strings.Join(p.Signs, ", ") + ").")
 	}
 	at(container.Place{Kind: container.Host})
+}
+
+// around renders for the container around a unit too, where no setting of the
+// unit is known to be what refuses.
+func (r *renderer) around(p container.Place, from int, at func(container.Place)) {
+	switch r.change.Kind {
+	case check.AllowSyscall, check.AllowDevice, check.Remount, check.SetSysctl, check.RaiseLimit:
+	default:
+		return
+	}
+	if p.Kind != container.Systemd || len(p.Within) == 0 || slices.ContainsFunc(r.out[from:], func(x check.Remedy) bool { return strings.Contains(x.Title, "(/") }) {
+		return
+	}
+	outer := container.Place{Kind: container.Kind(p.Within[0]), ID: p.ID, Rootless: p.Rootless}
+	if !outer.Container() {
+		return
+	}
+	from = len(r.out)
+	if !r.special(outer) {
+		at(outer)
+	}
+	for i := from; i < len(r.out); i++ {
+		if r.out[i].For != "host" && r.out[i].For != "code" {
+			r.out[i].Title = "if it is not the unit but " + outer.Kind.Words() + " around it that refuses: " + r.out[i].Title
+		}
+	}
 }
 
 // argument is a path as an argument that no program takes for an option.

@@ -20,7 +20,7 @@ func (r *renderer) seccomp() {
 		if tool == "podman" {
 			get = []string{"cp", "/usr/share/containers/seccomp.json", file}
 		}
-		r.add(check.Remedy{For: tool, Title: "allow " + what + " in a copy of the default seccomp profile: get it (the first command), add this to its \"syscalls\" list, take the name out of any rule there that refuses it, and run with the copy",
+		r.add(check.Remedy{For: string(r.place.Kind), Title: "allow " + what + " in a copy of the default seccomp profile: get it (the first command), add this to its \"syscalls\" list, take the name out of any rule there that refuses it, and run with the copy",
 			Snippet: rule, SnippetKind: "json", Commands: [][]string{get, {tool, "run", "--security-opt", "seccomp=" + file, "IMAGE"}}, Verify: status,
 			Warning: "Add only this: to run without a profile opens hundreds of calls."})
 	}
@@ -71,6 +71,10 @@ func (r *renderer) seccomp() {
 // capability that it takes.
 func (r *renderer) byCapability() {
 	c := r.change.Cap
+	if r.place.Kind == container.CRIO {
+		r.everywhere(func(container.Place) {})
+		return
+	}
 	risk, warning := riskOf(c)
 	then := ": the default profile then allows " + strings.Join(strings.Fields(r.change.Name), " and ")
 	p := r.place
