@@ -1,6 +1,7 @@
 package capability
 
 import (
+	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -11,7 +12,6 @@ import (
 	"github.com/go-eperm/eperm/inode"
 	"github.com/go-eperm/eperm/mount"
 	"github.com/go-eperm/eperm/task"
-	"github.com/go-eperm/eperm/userns"
 	"golang.org/x/sys/unix"
 )
 
@@ -44,7 +44,7 @@ func Why(p *check.Pass, state task.CapState, c Cap) Story {
 		return s
 	}
 	if state.Inheritable.Has(c) {
-		return Story{NotInherited, fmt.Sprintf("%s is in the inheritable set, but execve passes that on only to a file that has it in its own inheritable set, or through the ambient set, where it is not.", c)}
+		return Story{NotInherited, fmt.Sprintf("%s is in the inheritable set, but execve passes that on only to a file that has it in its own inheritable set, or through the ambient set, where it is not.%s", c, byLogin(p, c))}
 	}
 	if ids.EUID == 0 {
 		if b, err := task.Securebits.ReadErr(p, ""); err == nil && b.N&secbitNoRoot != 0 {
@@ -94,6 +94,15 @@ func instead(s Story, c Cap) []check.Change {
 	return nil
 }
 
+// byLogin says that a login put c into the inheritable set, a sentence; or "".
+func byLogin(p *check.Pass, c Cap) string {
+	l, err := LoginOf.ReadErr(p, "")
+	if err != nil || !l.Gives(c) {
+		return ""
+	}
+	return fmt.Sprintf(" pam_cap gives it so to the sessions of %s (%s); written as ^%s there, it would be ambient too.", check.Printable(l.User), check.Printable(l.At), c.Lower())
+}
+
 // lowered is which change of ids took a permitted capability out of the effective set.
 func lowered(ids task.Creds, c Cap) string {
 	switch {
@@ -115,6 +124,9 @@ func boundBy(p *check.Pass, c Cap) string {
 					return fmt.Sprintf("%s=%s of the unit %s takes it away (%s)", s.Name, s.Value, place.Unit, s.At())
 				}
 			}
+			if s, manager, taken := ofManager(p, place, c); taken {
+				return fmt.Sprintf("%s=%s of the unit %s, which is the manager of the user's units, takes it away (%s)", s.Name, s.Value, manager, s.At())
+			}
 		}
 		switch {
 		case place.Container():
@@ -127,10 +139,30 @@ func boundBy(p *check.Pass, c Cap) string {
 	switch {
 	case err != nil || parent.PID == 0:
 		return "whoever started this process has to leave it in"
-	case parent.CapBnd.Has(c):
+	case !parent.CapBnd.Has(c):
+		if l, err := LoginOf.ReadErr(p, ""); err == nil && l.Drops(c) {
+			return fmt.Sprintf("pam_cap takes it from the sessions of %s (%s), and this process belongs to a login of that user", check.Printable(l.User), check.Printable(l.At))
+		}
+	default:
 		return fmt.Sprintf("this process dropped it after process %d (%s) had started it, which has it still", parent.PID, check.Printable(parent.Name))
 	}
 	return fmt.Sprintf("process %d (%s), which started it, lacks it too; whoever started that has to leave it in", parent.PID, check.Printable(parent.Name))
+}
+
+// ofManager is the setting of the manager of a user's units that takes c away
+// from all of them.
+func ofManager(p *check.Pass, place container.Place, c Cap) (s container.Setting, manager string, taken bool) {
+	ids, err := task.IDs.ReadErr(p, "")
+	if !place.User || err != nil {
+		return s, "", false
+	}
+	manager = fmt.Sprintf("user@%d.service", ids.RUID)
+	unit, err := container.UnitSettings.ReadErr(p, manager)
+	if err != nil {
+		return s, manager, false
+	}
+	s, taken = unit.TakesCapability(c.String())
+	return s, manager, taken
 }
 
 // atExec is what execve did not give, though the executable has it to give.
@@ -139,7 +171,10 @@ func atExec(p *check.Pass, c Cap, ids task.Creds, nnp bool) (Story, bool) {
 	if err != nil {
 		return Story{}, false
 	}
-	file, _ := OfFile.Read(p, task.ExeKey)
+	file, err := OfFile.ReadErr(p, task.ExeKey)
+	if errors.Is(err, unix.EOVERFLOW) { // security/commoncap.c:cap_inode_getsecurity, rootid_owns_currentns
+		return Story{ForeignFile, "The executable has file capabilities, but of another user namespace: in this one they do not count, and do not show."}, true
+	}
 	setuid := false
 	if f, err := inode.Stat.ReadErr(p, exe.S); err == nil && f.IsRegular() {
 		setuid = f.Mode&unix.S_ISUID != 0 && f.UID == 0 && ids.EUID != 0
@@ -153,15 +188,14 @@ func atExec(p *check.Pass, c Cap, ids task.Creds, nnp bool) (Story, bool) {
 		if fs, err := mount.Statfs.ReadErr(p, exe.S); err == nil {
 			nosuid = fs.Flags&mount.NoSUIDFlag != 0
 		}
-		ns, nsErr := userns.NS.ReadErr(p, "user")
-		foreign := nsErr == nil && ns.Inode != userns.InitInode && file.Permitted.Has(c) && (file.Version < 3 || file.RootID != 0)
+		foreign := file.Permitted.Has(c) && file.Version == 3 && file.RootID != 0
 		switch {
 		case nosuid:
 			return Story{Nosuid, gives + ", but its mount is nosuid, which makes execve ignore that."}, true
 		case nnp:
 			return Story{NoPrivGain, gives + ", but no_new_privs is set, which makes execve ignore that."}, true
 		case foreign:
-			return Story{ForeignFile, gives + ", but it was set outside of this user namespace, where it does not count."}, true
+			return Story{ForeignFile, gives + fmt.Sprintf(", but for user namespaces whose root is uid %d: in this one it does not count.", file.RootID)}, true
 		case setuid:
 			return Story{NotGained, gives + fmt.Sprintf(", yet the process is uid %d: it changed back, a tracer started it, or the bit was set later.", ids.EUID)}, true
 		case file.Permitted.Has(c):

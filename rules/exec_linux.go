@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"errors"
 	"fmt"
 	"syscall"
 
@@ -146,6 +147,8 @@ func capsOfProgram(p *check.Pass, name string) check.Verdict {
 	switch {
 	case check.IsMissing(err):
 		return p.AllowFor("does not exist")
+	case errors.Is(err, syscall.EOVERFLOW): // security/commoncap.c:cap_inode_getsecurity
+		return p.AllowFor("they are another user namespace's: they do not count")
 	case err != nil:
 		return p.Unknown()
 	case !fc.Present || !fc.Effective:
@@ -158,14 +161,15 @@ func capsOfProgram(p *check.Pass, name string) check.Verdict {
 	case fs.Flags&mount.NoSUIDFlag != 0:
 		return p.AllowFor("the mount is nosuid: they do not count")
 	}
-	if fc.Version < 3 { // security/commoncap.c:rootid_owns_currentns
+	if fc.Version == 3 && fc.RootID != 0 { // security/commoncap.c:rootid_owns_currentns
 		ns, ok := userns.NS.Read(p, "user")
 		switch {
 		case !ok:
 			return p.Unknown()
-		case ns.Inode != userns.InitInode:
-			return p.AllowFor("in a user namespace of its own they do not count")
+		case ns.Inode == userns.InitInode:
+			return p.AllowFor(fmt.Sprintf("they are for user namespaces whose root is uid %d: they do not count here", fc.RootID))
 		}
+		return p.UnknownFor(fmt.Sprintf("they are for user namespaces whose root is uid %d, which may be one above this one", fc.RootID))
 	}
 	for _, c := range fc.Permitted.List() {
 		b, ok := task.Bounding.Read(p, c.String())

@@ -147,7 +147,7 @@ func main() {
 	out := json.NewEncoder(os.Stdout)
 	e := eperm.Explainer{Probes: true}
 	for _, name := range os.Args[1:] {
-		if name == "-v" || name == "none" {
+		if name == "-v" || name == "none" || strings.HasPrefix(name, "/") { // a script's own name
 			continue
 		}
 		d, ok := find(name)
