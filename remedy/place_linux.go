@@ -1,7 +1,6 @@
 package remedy
 
 import (
-	"encoding/json"
 	"path"
 	"strings"
 
@@ -61,43 +60,38 @@ func (r *renderer) ulimit() (name, value string) {
 // inCRI is for CRI-O without Kubernetes: the JSON that crictl(1) takes (k8s.io/cri-api, runtime/v1).
 func (r *renderer) inCRI(_ container.Place) bool {
 	c := r.change
-	type object = map[string]any
-	give := func(title string, file string, o object) bool {
-		text, err := json.MarshalIndent(o, "", "  ")
-		if err != nil {
-			return false
-		}
-		r.add(check.Remedy{For: "cri-o", Title: title + ": this, in " + file, Snippet: string(text) + "\n", SnippetKind: "json",
+	give := func(title, file string, path []string, value string) bool {
+		r.add(check.Remedy{For: "cri-o", Title: title + ": this, in " + file, Snippet: nested(path, value), SnippetKind: "json",
 			Commands: [][]string{{"crictl", "create", "POD", "container.json", "sandbox.json"}}, Verify: [][]string{{"crictl", "inspect", "CONTAINER"}}})
 		return true
 	}
 	const config = "container.json"
-	security := func(title string, o object) bool {
-		return give(title, config, object{"linux": object{"security_context": o}})
+	security := func(title, field, value string) bool {
+		return give(title, config, []string{"linux", "security_context", field}, value)
 	}
 	switch c.Kind {
 	case check.GrantCapability, check.AllowByCapability:
-		return security("add "+c.Cap.String()+" to the container", object{"capabilities": object{"add_capabilities": []string{c.Cap.Short()}}})
+		return security("add "+c.Cap.String()+" to the container", "capabilities", `{"add_capabilities": [`+quoteJSON(c.Cap.Short())+`]}`)
 	case check.AllowSyscall:
 		const file = "/etc/crio/seccomp-NAME.json"
-		security("allow "+strings.Join(strings.Fields(c.Name), " and ")+" in a profile of its own, a copy of the one in use with the rule below in its \"syscalls\" list as "+file, object{"seccomp": object{"profile_type": 2, "localhost_ref": file}})
+		security("allow "+strings.Join(strings.Fields(c.Name), " and ")+" in a profile of its own, a copy of the one in use with the rule below in its \"syscalls\" list as "+file, "seccomp", `{"profile_type": 2, "localhost_ref": `+quoteJSON(file)+`}`)
 		r.out[len(r.out)-1].Warning = "The rule: " + c.Value
 		return true
 	case check.AllowDevice:
-		return give("allow the device "+check.Printable(c.Path)+" to the container", config, object{"devices": []object{{"container_path": c.Path, "host_path": c.Path, "permissions": r.access()}}})
+		return give("allow the device "+check.Printable(c.Path)+" to the container", config, []string{"devices"}, `[{"container_path": `+quoteJSON(c.Path)+`, "host_path": `+quoteJSON(c.Path)+`, "permissions": `+quoteJSON(r.access())+`}]`)
 	case check.SetSysctl:
 		if sysctlOf(c.Name) == "" {
 			return false
 		}
-		return give("set "+c.Name+"="+c.Value+" for this pod only", "sandbox.json", object{"linux": object{"sysctls": object{c.Name: c.Value}}})
+		return give("set "+c.Name+"="+c.Value+" for this pod only", "sandbox.json", []string{"linux", "sysctls", c.Name}, quoteJSON(c.Value))
 	case check.Remount:
-		return give("mount a directory at "+check.Printable(r.mountPoint())+" that is "+plainWord(c.Value), config, object{"mounts": []object{{"container_path": r.mountPoint(), "host_path": "DIR", "readonly": false}}})
+		return give("mount a directory at "+check.Printable(r.mountPoint())+" that is "+plainWord(c.Value), config, []string{"mounts"}, `[{"container_path": `+quoteJSON(r.mountPoint())+`, "host_path": "DIR", "readonly": false}]`)
 	case check.JoinGroup:
-		return security("add group "+c.Value+" to the process", object{"supplemental_groups": []json.Number{json.Number(c.Value)}})
+		return security("add group "+c.Value+" to the process", "supplemental_groups", "["+c.Value+"]")
 	case check.ActAsOwner:
-		return security("do it as its owner, uid "+c.Value, object{"run_as_user": object{"value": json.Number(c.Value)}})
+		return security("do it as its owner, uid "+c.Value, "run_as_user", `{"value": `+c.Value+`}`)
 	case check.ClearNoNewPrivs:
-		return security("let the container gain privileges by exec", object{"no_new_privs": false})
+		return security("let the container gain privileges by exec", "no_new_privs", "false")
 	case check.RaiseLimit:
 		name, value := r.ulimit()
 		r.add(check.Remedy{For: "cri-o", Title: "raise " + c.Name + " of all containers of this machine: CRI-O has no limit of one container", SnippetKind: "toml",
@@ -106,6 +100,41 @@ func (r *renderer) inCRI(_ container.Place) bool {
 		return true
 	}
 	return false
+}
+
+// nested is a JSON object of objects, down to a value: {"a": {"b": value}}.
+func nested(path []string, value string) string {
+	var b strings.Builder
+	b.WriteString("{\n")
+	for i, name := range path {
+		b.WriteString(strings.Repeat("  ", i+1) + quoteJSON(name) + ": ")
+		if i < len(path)-1 {
+			b.WriteString("{\n")
+		}
+	}
+	b.WriteString(value + "\n")
+	for i := len(path) - 1; i >= 0; i-- {
+		b.WriteString(strings.Repeat("  ", i) + "}\n")
+	}
+	return b.String()
+}
+
+// quoteJSON is a string of JSON. Bytes that are no UTF-8 become U+FFFD.
+func quoteJSON(s string) string {
+	var b strings.Builder
+	b.WriteByte('"')
+	for _, c := range s {
+		switch {
+		case c == '"' || c == '\\':
+			b.WriteString(`\` + string(c))
+		case c < ' ' || c == 0x7f:
+			b.WriteString(`\u00` + hexDigits(byte(c)))
+		default:
+			b.WriteRune(c)
+		}
+	}
+	b.WriteByte('"')
+	return b.String()
 }
 
 // inSystemContainer is what LXC, Incus and nspawn have beside the settings that

@@ -84,6 +84,14 @@ func TestAroundAUnit(t *testing.T) {
 	require.Equal(t, []string{"systemd"}, titles(list), "that setting is known to refuse it")
 }
 
+func TestQuoteJSON(t *testing.T) {
+	for _, s := range []string{"", "/a b", "\"\\/\n\t\x00\x1b\x7f", "ü – 日", "\xff"} {
+		var back string
+		require.NoError(t, json.Unmarshal([]byte(quoteJSON(s)), &back), "%q", s)
+		require.Equal(t, strings.ToValidUTF8(s, "\uFFFD"), back)
+	}
+}
+
 // inside are commands on files and processes, which a container's own root gives
 // inside of it; a sandbox around one program has no root.
 var inside = []string{"setcap", "setpriv", "chown", "chgrp", "unshare", "usermod"}
