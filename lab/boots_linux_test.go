@@ -27,10 +27,8 @@ var boots = []boot{
 	lockedDown("lockdown", "", "", "^TestLockdown$"),
 	lockedDown("integrity", "lockdown=integrity", ",lockdown-integrity", "^(TestClauses|TestLockdownBoot)$/^lockdown$"),
 	lockedDown("confidentiality", "lockdown=confidentiality", ",lockdown-integrity,lockdown-confidentiality", "^(TestClauses|TestLockdownBoot)$/^lockdown$"),
-	{
-		name: "selinux", kernels: []string{"6.1", "6.12"}, lsm: "landlock,lockdown,yama,selinux,bpf", program: []string{"secilc", "checkmodule", "semodule_package", "/usr/libexec/selinux/hll/pp"}, must: "root,lsm-selinux,guest,program-secilc,program-checkmodule,program-semodule_package,program-pp",
-		run: []test{{pkg: "lsm/selinux"}},
-	},
+	selinux("labels", test{pkg: "lsm/selinux", args: []string{"-test.skip=" + bySwitches}}),
+	selinux("switches", test{pkg: "lsm/selinux", run: bySwitches}),
 	{
 		name: "modules", kernels: []string{"6.1", "6.12"}, lsm: "landlock,lockdown,yama,bpf", must: "root,lsm-yama,landlock-1,guest",
 		run: []test{{pkg: "lsm/landlock"}, {pkg: "lsm/record"}, {pkg: "rules", run: "^(TestBPFModule|TestLandlockProcesses|TestYama)$"}},
@@ -39,6 +37,19 @@ var boots = []boot{
 		name: "facts", kernels: []string{"5.10", "6.1", "6.12", "7"}, lsm: "landlock,lockdown,yama", ext4: true, must: "root,ext4",
 		run: []test{{pkg: "task"}, {pkg: "userns"}, {pkg: "capability"}, {pkg: "attr"}, {pkg: "mount"}, {pkg: "task", uid: 1000}, {pkg: "mount", uid: 1000}},
 	},
+}
+
+// bySwitches are the tests of SELinux that load the larger policy.
+const bySwitches = "^(TestPolicyAgrees|TestBooleans|TestPorts|TestNew|TestExec|TestIPC)$"
+
+// selinux is a guest to which the tests give a policy.
+func selinux(name string, run test) boot {
+	return boot{
+		name: "selinux-" + name, kernels: []string{"6.1", "6.12"}, lsm: "landlock,lockdown,yama,selinux,bpf",
+		program: []string{"secilc", "checkmodule", "semodule_package", "/usr/libexec/selinux/hll/pp"},
+		must:    "root,lsm-selinux,guest,program-secilc,program-checkmodule,program-semodule_package,program-pp",
+		run:     []test{run},
+	}
 }
 
 // apparmor is a guest in which AppArmor enforces. The tests are on ext4: tmpfs

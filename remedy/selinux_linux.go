@@ -2,6 +2,7 @@ package remedy
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/go-eperm/eperm/check"
@@ -14,14 +15,14 @@ var recentDenials = []string{"ausearch", "-m", "avc", "-ts", "recent"}
 // loads as it is, and in the language of checkmodule(8).
 func (r *renderer) selinux() {
 	verify := [][]string{{"semodule", "-l"}, recentDenials}
-	rule, ok := parseAllow(r.change.Value)
-	name := rule.module()
-	r.add(check.Remedy{For: "host", Title: "allow exactly this access: put the rule into " + name + ".cil and load it as a policy module", Snippet: r.change.Value, SnippetKind: "cil",
+	rules, ok := parseRules(r.change.Value)
+	name := moduleName(rules)
+	r.add(check.Remedy{For: "host", Title: "allow exactly this access: put " + thisRule(r.change.Value) + " into " + name + ".cil and load it as a policy module", Snippet: r.change.Value, SnippetKind: "cil",
 		Commands: [][]string{{"semodule", "-i", name + ".cil"}}, Verify: verify})
 	if !ok {
 		return
 	}
-	r.add(check.Remedy{For: "host", Title: "the same rule for tools that want type enforcement: put it into " + name + ".te, build and load it", Snippet: rule.te(name), SnippetKind: "te",
+	r.add(check.Remedy{For: "host", Title: "the same for tools that want type enforcement: put this into " + name + ".te, build and load it", Snippet: teModule(name, rules), SnippetKind: "te",
 		Commands: [][]string{{"checkmodule", "-M", "-m", "-o", name + ".mod", name + ".te"}, {"semodule_package", "-o", name + ".pp", "-m", name + ".mod"}, {"semodule", "-i", name + ".pp"}}, Verify: verify})
 }
 
@@ -33,34 +34,72 @@ type allowRule struct {
 
 var allowForm = regexp.MustCompile(`^\(allow ([\w.-]+) ([\w.-]+) \((\w+) \(([\w ]+)\)\)\)\n?$`)
 
-func parseAllow(cil string) (allowRule, bool) {
-	m := allowForm.FindStringSubmatch(cil)
-	if m == nil {
-		return allowRule{}, false
+func thisRule(rules string) string {
+	if strings.Count(strings.TrimSpace(rules), "\n") > 0 {
+		return "the rules"
 	}
-	return allowRule{source: m[1], target: m[2], class: m[3], perms: strings.Fields(m[4])}, true
+	return "the rule"
 }
 
-// module is a name for the module: loading another one of the same name would
-// take this rule away, so that it says what the rule is about.
-func (a allowRule) module() string {
-	if a.source == "" {
+// parseRules reads rules, a line each; false where one is of another form.
+func parseRules(cil string) (list []allowRule, ok bool) {
+	for line := range strings.Lines(cil) {
+		m := allowForm.FindStringSubmatch(line)
+		if m == nil {
+			return nil, false
+		}
+		a := allowRule{source: m[1], target: m[2], class: m[3], perms: strings.Fields(m[4])}
+		if len(a.perms) == 0 {
+			return nil, false
+		}
+		list = append(list, a)
+	}
+	return list, len(list) > 0
+}
+
+// moduleName is a name for the module: loading another one of the same name would
+// take these rules away, so that it says what they are about.
+func moduleName(rules []allowRule) string {
+	if len(rules) == 0 {
 		return "local_rule"
 	}
+	a := rules[0]
 	name := "local_" + a.source + "_" + a.target + "_" + a.class + "_" + strings.Join(a.perms, "_")
 	return strings.NewReplacer(".", "_", "-", "_").Replace(name[:min(len(name), 120)])
 }
 
-// te is the rule as checkmodule(8) reads it.
-func (a allowRule) te(name string) string {
-	var b strings.Builder
-	perms := "{ " + strings.Join(a.perms, " ") + " }"
-	b.WriteString("module " + name + " 1.0;\n\nrequire {\n\ttype " + a.source + ";\n")
-	if a.target != "self" && a.target != a.source {
-		b.WriteString("\ttype " + a.target + ";\n")
+// teModule is the rules as checkmodule(8) reads them.
+func teModule(name string, rules []allowRule) string {
+	types, classes := []string{}, []string{}
+	perms := map[string][]string{}
+	add := func(list *[]string, s string) {
+		if !slices.Contains(*list, s) {
+			*list = append(*list, s)
+		}
 	}
-	b.WriteString("\tclass " + a.class + " " + perms + ";\n}\n\nallow " + a.source + " " + a.target + ":" + a.class + " " + perms + ";\n")
-	return b.String()
+	var body strings.Builder
+	for _, a := range rules {
+		add(&types, a.source)
+		if a.target != "self" {
+			add(&types, a.target)
+		}
+		add(&classes, a.class)
+		list := perms[a.class]
+		for _, perm := range a.perms {
+			add(&list, perm)
+		}
+		perms[a.class] = list
+		body.WriteString("allow " + a.source + " " + a.target + ":" + a.class + " { " + strings.Join(a.perms, " ") + " };\n")
+	}
+	var b strings.Builder
+	b.WriteString("module " + name + " 1.0;\n\nrequire {\n")
+	for _, t := range types {
+		b.WriteString("\ttype " + t + ";\n")
+	}
+	for _, c := range classes {
+		b.WriteString("\tclass " + c + " { " + strings.Join(perms[c], " ") + " };\n")
+	}
+	return b.String() + "}\n\n" + body.String()
 }
 
 func (r *renderer) restoreLabel() {

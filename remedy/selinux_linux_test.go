@@ -15,7 +15,8 @@ import (
 // Both forms of a rule are read by the tools that are to read them.
 func TestSELinuxRules(t *testing.T) {
 	names := map[string]bool{}
-	for _, rule := range []string{"(allow httpd_t user_home_t (file (read open)))\n", "(allow httpd_t user_home_t (file (open)))\n", "(allow a_t self (cap_userns (sys_admin)))\n"} {
+	for _, rule := range []string{"(allow httpd_t user_home_t (file (read open)))\n", "(allow httpd_t user_home_t (file (open)))\n", "(allow a_t self (cap_userns (sys_admin)))\n",
+		"(allow a_t b_t (process (transition)))\n(allow b_t x_t (file (entrypoint)))\n(allow a_t x_t (file (execute)))\n"} {
 		list := Render(world(t, `place "" kind=host`), &check.Operation{}, check.Change{Kind: check.AddPolicyRule, Name: "selinux", Value: rule}, "enough")
 		require.Len(t, list, 2)
 		require.Equal(t, "cil", list[0].SnippetKind)

@@ -3,6 +3,7 @@ package selinux
 import (
 	"errors"
 	"strconv"
+	"syscall"
 
 	"github.com/go-eperm/eperm/check"
 	"github.com/go-eperm/eperm/inode"
@@ -18,15 +19,26 @@ type question struct {
 	key    string // by which FileContext was asked, where it was
 	kind   uint32 // type of the file, as in st_mode
 	port   int    // where it is a port's
-	class  string
-	perms  []string
-	err    error // why the object's context is not known
+	// protocol and portKey are the port's: "tcp", and what PortContext was asked for.
+	protocol, portKey string
+	class             string
+	perms             []string
+	err               error // why the object's context is not known
+	// subject asks, where it is not the task: the context of a new object.
+	subject string
+	denied  []string // of perms, once it is known
+	// refused is set where the policy has answered already; with that errno, where it is not the usual one.
+	refused bool
+	errno   syscall.Errno
+	// without is the domain that the task would change to, were it not for no_new_privs or nosuid.
+	without string
+	lacking []string // permissions of class process2 that would let it change all the same
 	// nameless marks an object that nothing in a record tells apart from others of its
 	// class: of System V IPC.
 	nameless bool
 }
 
-var errNotAsked = errors.New("the object's context cannot be asked (a port, a peer, an object of System V IPC)")
+var errNotAsked = errors.New("the kernel tells nobody the context of such an object")
 
 // questions are what SELinux asks at a hook (security/selinux/hooks.c: selinux_HOOK).
 // known is false where they are not known.
@@ -64,8 +76,7 @@ func questions(p *check.Pass, h module.Hook, subject string) (list []question, k
 		}
 		return files(p, check.Target, func(dir bool) []string { return append(mask(want, dir), "open") })
 	case "bprm_check_security":
-		q, _ := files(p, check.Target, always("execute_no_trans"))
-		return q, false // a transition to another domain asks for other things
+		return execution(p, subject)
 	case "inode_unlink":
 		q, ok1 := files(p, check.Parent, always("search", "remove_name"))
 		v, ok2 := files(p, check.Target, func(dir bool) []string {
@@ -75,9 +86,8 @@ func questions(p *check.Pass, h module.Hook, subject string) (list []question, k
 			return []string{"unlink"}
 		})
 		return append(q, v...), ok1 && ok2
-	case "inode_create", "inode_mknod": // the context of what is new is not asked for
-		q, _ := files(p, check.Parent, always("search", "add_name"))
-		return q, false
+	case "inode_create", "inode_mknod":
+		return creation(p, subject)
 	case "inode_link":
 		q, ok1 := files(p, check.NewParent, always("search", "add_name"))
 		v, ok2 := files(p, check.Target, always("link"))
@@ -110,11 +120,13 @@ func questions(p *check.Pass, h module.Hook, subject string) (list []question, k
 		if class := socketClass(p.Op.Int("family"), p.Op.Int("type")&0xf); class != "" {
 			return self(class, "create")
 		}
-	case "socket_bind", "socket_connect": // and the port's context, which cannot be asked
+	case "socket_bind", "socket_connect":
 		if class := socketClass(p.Op.Int("family"), p.Op.Int("type")&0xf); class != "" {
 			q, _ := self(class, map[string]string{"socket_bind": "bind", "socket_connect": "connect"}[h.Name])
-			return append(q, question{err: errNotAsked}), false
+			return append(q, address(p, class, h.Name)...), true
 		}
+	case "ipc_associate", "ipc_permission":
+		return ipc(p, subject)
 	case "userns_create":
 		return self("user_namespace", "create")
 	}

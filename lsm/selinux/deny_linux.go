@@ -13,9 +13,9 @@ import (
 )
 
 // deny says what the policy refuses, and what would allow it: the label that the
-// policy wants there, another one, or a rule.
-func deny(p *check.Pass, subject string, q question, a Answer) check.Verdict {
-	perms := strings.Join(a.Denied, " ")
+// policy wants there, another one, a boolean, or rules for it and for what else is refused at that hook.
+func deny(p *check.Pass, q question, a Answer, also ...question) check.Verdict {
+	subject, perms := q.subject, strings.Join(a.Denied, " ")
 	reason := fmt.Sprintf("SELinux's policy does not allow %s { %s } on %s (%s, %s)", domain(subject), perms, aboutOf(q), q.class, check.Printable(q.object))
 	if q.object == subject {
 		reason = fmt.Sprintf("SELinux's policy does not allow %s { %s } of class %s", domain(subject), perms, q.class)
@@ -24,28 +24,66 @@ func deny(p *check.Pass, subject string, q question, a Answer) check.Verdict {
 		return p.Deny(reason)
 	}
 	var notes []string
+	if q.without != "" {
+		notes = append(notes, "Without no_new_privs, and from a mount without nosuid, the program would run in "+check.Printable(q.without)+".")
+	}
 	if a.Quiet {
 		notes = append(notes, "A dontaudit rule keeps this refusal out of the logs (semodule -DB writes such down, semodule -B ends that).")
 	}
-	if level, ok := otherLevel(p, subject, q, a.Denied); ok {
+	if level, ok := otherLevel(p, subject, q); ok {
 		reason = fmt.Sprintf("SELinux keeps levels apart: %s at the level %s may not { %s } %s (%s, %s); at its own level the policy allows it",
 			domain(subject), levelOf(subject), perms, aboutOf(q), q.class, check.Printable(q.object))
 		return p.Deny(reason, relevel(q, level)...).Note(notes...)
 	}
-	if user, ok := otherUser(p, subject, q, a.Denied); ok {
+	if user, ok := otherUser(p, subject, q); ok {
 		reason = fmt.Sprintf("SELinux keeps users apart: the user %s may not { %s } what is of the user %s: %s (%s, %s)", userOf(subject), perms, userOf(q.object), aboutOf(q), q.class, check.Printable(q.object))
 		return p.Deny(reason, check.Change{Kind: check.AskAdministrator, Text: "a constraint of the policy keeps the SELinux user " + user + " from what is of other users; the object would have to be of the user " + user}).Note(notes...)
 	}
-	changes := labels(p, subject, q)
-	if rule, ok := Rule(subject, q.object, q.class, a.Denied); ok {
-		allowed := check.AssumeIs(&Access, accessKey(subject, q.object, q.class, q.perms), Answer{})
-		changes = append(changes, check.Change{Kind: check.AddPolicyRule, Name: "selinux", Value: rule, Risk: check.MediumRisk, Assume: []check.Assumption{allowed},
-			Warn: "It allows this to every process of " + domain(subject) + ". If the access is still refused, a constraint (levels and categories, roles) refuses it, which no allow rule lifts."})
+	ruling, ruled := rulingOf(p, q, a.Denied)
+	if ruling.ByType {
+		reason = fmt.Sprintf("a constraint of SELinux's policy (on users, roles, levels or bounds) does not allow %s { %s } on %s (%s, %s), though the rules between their types do",
+			check.Printable(subject), perms, aboutOf(q), q.class, check.Printable(q.object))
+		return p.Deny(reason, check.Change{Kind: check.AskAdministrator, Text: "no allow rule lifts a constraint: user, role or level of one of the two have to be others (seinfo --constrain shows them)"}).Note(notes...)
+	}
+	changes := append(labels(p, subject, q), ports(p, subject, q)...)
+	if rule, ok := Rule(subject, q.without, "process2", q.lacking); ok {
+		changes = append(changes, check.Change{Kind: check.AddPolicyRule, Name: "selinux", Value: rule, Risk: check.MediumRisk,
+			Assume: []check.Assumption{check.AssumeIs(&Access, accessKey(subject, q.without, "process2", q.lacking), Answer{})},
+			Warn:   "The program then runs in " + domain(q.without) + " in spite of no_new_privs or nosuid."})
+	}
+	for _, b := range ruling.Booleans {
+		name, value, _ := strings.Cut(b, "=")
+		changes = append(changes, check.Change{Kind: check.SetBoolean, Name: name, Value: value, Risk: check.MediumRisk, Assume: []check.Assumption{check.AssumeIs(&Supposed, "", task.Text{S: b})},
+			Warn: "It switches everything that the policy hangs on it, not this access alone: semanage boolean -l says what it is for."})
+	}
+	q.denied = a.Denied
+	if rules, assume := rulesFor(append([]question{q}, also...)); rules != "" {
+		warn := "It allows this to every process of " + domain(subject) + "."
+		if !ruled {
+			warn += " If the access is still refused, a constraint (levels and categories, roles) refuses it, which no allow rule lifts."
+		}
+		changes = append(changes, check.Change{Kind: check.AddPolicyRule, Name: "selinux", Value: rules, Risk: check.MediumRisk, Assume: assume, Warn: warn})
 	}
 	if len(changes) == 0 {
 		changes = append(changes, check.Change{Kind: check.AskAdministrator, Text: "the administrator of the policy has to allow it (audit2why explains records of it)"})
 	}
 	return p.Deny(reason, changes...).Note(notes...)
+}
+
+// rulesFor are the rules that allow all of it, and that they do; none where one
+// cannot be written.
+func rulesFor(list []question) (rules string, assume []check.Assumption) {
+	for _, q := range list {
+		rule, ok := Rule(q.subject, q.object, q.class, q.denied)
+		if !ok {
+			return "", nil
+		}
+		if !strings.Contains(rules, rule) {
+			rules += rule
+		}
+		assume = append(assume, check.AssumeIs(&Access, accessKey(q.subject, q.object, q.class, q.perms), Answer{}))
+	}
+	return rules, assume
 }
 
 // allows says whether the policy is known to allow all that a question asks for, of an
@@ -60,7 +98,7 @@ func allows(p *check.Pass, subject, object string, q question) bool {
 
 // otherLevel says whether it is the level of the object alone that is refused:
 // with that of the subject, the policy allows the access.
-func otherLevel(p *check.Pass, subject string, q question, denied []string) (context string, ok bool) {
+func otherLevel(p *check.Pass, subject string, q question) (context string, ok bool) {
 	s, o := parts(subject), parts(q.object)
 	if len(s) < 4 || len(o) < 4 {
 		return "", false
@@ -75,7 +113,7 @@ func otherLevel(p *check.Pass, subject string, q question, denied []string) (con
 }
 
 // otherUser is the same for SELinux users, which policies may keep apart (UBAC).
-func otherUser(p *check.Pass, subject string, q question, denied []string) (user string, ok bool) {
+func otherUser(p *check.Pass, subject string, q question) (user string, ok bool) {
 	s, o := parts(subject), parts(q.object)
 	if len(s) < 3 || len(o) < 3 || s[0] == o[0] {
 		return "", false
@@ -189,4 +227,46 @@ func realPath(p *check.Pass, q question) string {
 		return ""
 	}
 	return w.Path
+}
+
+// rulingOf is what the rules of the policy's file say; false where it cannot be read.
+func rulingOf(p *check.Pass, q question, denied []string) (Ruling, bool) {
+	source, ok1 := typeOf(q.subject)
+	target, ok2 := typeOf(q.object)
+	if !ok1 || !ok2 || len(denied) == 0 || q.refused {
+		return Ruling{}, false
+	}
+	r, err := Rules.ReadErr(p, source+" "+target+" "+q.class+" "+strings.Join(denied, ","))
+	return r, err == nil
+}
+
+// ports are the types that the policy keeps for ports of a service, where it would allow
+// the access to one of them.
+func ports(p *check.Pass, subject string, q question) (changes []check.Change) {
+	current := parts(q.object)
+	if q.portKey == "" || len(current) < 3 {
+		return nil
+	}
+	for _, typ := range keepsPorts[domain(subject)] {
+		n := slices.Clone(current)
+		n[2] = typ
+		if context := strings.Join(n, ":"); typ != current[2] && allows(p, subject, context, q) {
+			return []check.Change{{Kind: check.LabelPort, Path: strconv.Itoa(q.port), Name: q.protocol, Value: typ, Risk: check.LowRisk, Assume: []check.Assumption{check.AssumeIs(&PortContext, q.portKey, task.Text{S: context})}}}
+		}
+	}
+	return nil
+}
+
+// keepsPorts are the types of ports of services (semanage-port(8) lists them).
+var keepsPorts = map[string][]string{
+	"httpd_t":      {"http_port_t", "http_cache_port_t"},
+	"sshd_t":       {"ssh_port_t"},
+	"mysqld_t":     {"mysqld_port_t"},
+	"postgresql_t": {"postgresql_port_t"},
+	"named_t":      {"dns_port_t"},
+	"squid_t":      {"squid_port_t"},
+	"smbd_t":       {"smbd_port_t"},
+	"ftpd_t":       {"ftp_port_t"},
+	"openvpn_t":    {"openvpn_port_t"},
+	"redis_t":      {"redis_port_t"},
 }

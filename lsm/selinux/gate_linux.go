@@ -19,6 +19,9 @@ func Gate(h module.Hook) check.Gate {
 	if h.Kind == module.Capable {
 		return g.Answers(syscall.EPERM)
 	}
+	if h.Name == "bprm_check_security" { // check_nnp_nosuid
+		return g.Answers(syscall.EACCES, syscall.EPERM)
+	}
 	return g.Answers(syscall.EACCES)
 }
 
@@ -44,11 +47,11 @@ func judge(p *check.Pass, h module.Hook) check.Verdict {
 	if h.Kind == module.Capable {
 		return capable(p, h, subject, enforceErr)
 	}
-	for _, q := range list {
-		a, err := Answer{}, q.err
-		if err == nil {
-			a, err = permissions(p, subject, q.object, q.class, q.perms)
+	for i, q := range list {
+		if q.subject == "" {
+			q.subject = subject
 		}
+		a, err := q.ask(p)
 		if err != nil {
 			if v, ok := recorded(p, subject, q); ok {
 				return v
@@ -67,7 +70,11 @@ func judge(p *check.Pass, h module.Hook) check.Verdict {
 			}
 			return p.UnknownFor("the policy does not allow it; whether SELinux enforces could not be read: " + enforceErr.Error())
 		}
-		return deny(p, subject, q, a)
+		v := deny(p, q, a, others(p, subject, list[i+1:])...)
+		if q.errno != 0 {
+			v = v.With(q.errno)
+		}
+		return v
 	}
 	if !known {
 		if v, ok := recorded(p, subject, question{}); ok {
@@ -76,6 +83,32 @@ func judge(p *check.Pass, h module.Hook) check.Verdict {
 		return p.UnknownFor("the task's context is " + check.Printable(subject) + ", and not all that SELinux asks here can be asked of its policy")
 	}
 	return p.AllowFor("the policy allows it to " + check.Printable(subject))
+}
+
+// ask asks the policy.
+func (q question) ask(p *check.Pass) (Answer, error) {
+	switch {
+	case q.err != nil:
+		return Answer{}, q.err
+	case q.refused:
+		return Answer{Denied: q.perms}, nil
+	}
+	return permissions(p, q.subject, q.object, q.class, q.perms)
+}
+
+// others are what else the policy does not allow at the same hook: one rule has to
+// allow it all.
+func others(p *check.Pass, subject string, rest []question) (list []question) {
+	for _, q := range rest {
+		if q.subject == "" {
+			q.subject = subject
+		}
+		if a, err := q.ask(p); err == nil && len(a.Denied) > 0 && !a.Permissive {
+			q.denied = a.Denied
+			list = append(list, q)
+		}
+	}
+	return list
 }
 
 func aboutOf(q question) string {
@@ -120,7 +153,7 @@ func capable(p *check.Pass, h module.Hook, subject string, enforceErr error) che
 		return p.UnknownFor("the policy does not allow the capability; whether SELinux enforces could not be read: " + enforceErr.Error())
 	}
 	class, perm := capClass(lacking[0], initial)
-	return deny(p, subject, question{object: subject, about: lacking[0].String(), class: class, perms: []string{perm}}, Answer{Denied: []string{perm}}).For(lacking[0])
+	return deny(p, question{subject: subject, object: subject, about: lacking[0].String(), class: class, perms: []string{perm}}, Answer{Denied: []string{perm}}).For(lacking[0])
 }
 
 // leansOn is the capabilities for want of which the gates would refuse.

@@ -25,8 +25,8 @@ func recorded(p *check.Pass, subject string, q question) (check.Verdict, bool) {
 		case !slices.ContainsFunc(r.Perms(), func(s string) bool { return slices.Contains(q.perms, s) }):
 		case q.object == "" && !named(r, q):
 		default:
-			q.object = r.Field("tcontext")
-			return deny(p, subject, q, Answer{Denied: r.Perms()}), true
+			q.object, q.subject = r.Field("tcontext"), subject
+			return deny(p, q, Answer{Denied: r.Perms()}), true
 		}
 	}
 	return check.Verdict{}, false
