@@ -224,6 +224,8 @@ func parseFactError(s string) error {
 		return fmt.Errorf("recorded error %.40q: %w", s, err)
 	}
 	switch t {
+	case ErrNotRecorded.Error(): // of a world that was replayed and recorded again
+		return ErrNotRecorded
 	case ErrUnsupported.Error():
 		return ErrUnsupported
 	case ErrLate.Error():

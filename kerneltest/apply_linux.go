@@ -278,7 +278,7 @@ func (s Subject) limitCaps(on scope, want sets) error {
 	if err != nil {
 		return err
 	}
-	if now.inh != want.inh || now.amb != want.amb || now.bound != want.bound || s.Securebits != 0 || len(s.Filter)+len(s.Program) > 0 || s.Landlock != nil {
+	if now.inh != want.inh || now.amb != want.amb || now.bound != want.bound || s.Securebits != 0 || len(s.Filter)+len(s.Program)+len(s.Programs) > 0 || s.Landlock != nil {
 		// The uid change emptied the effective set; the permitted one stays.
 		if err := setCaps(on, now.perm, now.perm, now.inh|want.inh); err != nil {
 			return err

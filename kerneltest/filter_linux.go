@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"syscall"
 	"unsafe"
 
@@ -98,7 +99,7 @@ func bigEndian() bool {
 
 // programs are the subject's filters, in the order in which they are installed.
 func (s Subject) programs() ([][]unix.SockFilter, error) {
-	var out [][]unix.SockFilter
+	out := slices.Clone(s.Programs)
 	if len(s.Program) > 0 {
 		out = append(out, s.Program)
 	}

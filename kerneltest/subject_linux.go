@@ -40,9 +40,10 @@ type Subject struct {
 	NoNewPrivs                     bool // PR_SET_NO_NEW_PRIVS
 	Undumpable                     bool // PR_SET_DUMPABLE 0; else the subject is dumpable, as after an exec
 	Rlimits                        map[int]unix.Rlimit
-	Filter                         []Rule            // one seccomp filter; what no rule names is allowed
-	Program                        []unix.SockFilter // a second seccomp filter, as it is; installed before Filter
-	Landlock                       *Landlock         // one ruleset; nil is none
+	Filter                         []Rule              // one seccomp filter; what no rule names is allowed
+	Program                        []unix.SockFilter   // a second seccomp filter, as it is; installed before Filter
+	Programs                       [][]unix.SockFilter // further ones, as they are, installed in this order before Program
+	Landlock                       *Landlock           // one ruleset; nil is none
 
 	// Cloneflags are the namespaces (CLONE_NEW*) that the child begins in.
 	Cloneflags uintptr

@@ -1,7 +1,6 @@
 package remedy
 
 import (
-	"slices"
 	"strings"
 
 	"github.com/go-eperm/eperm/check"
@@ -30,14 +29,18 @@ func (r *renderer) seccomp() {
 			title += "; if it does not, " + strings.Join(o, " or ") + " there has made the filter"
 		}
 		settings, _ := container.UnitSettings.Get(r.w, p.UnitKey())
-		for _, o := range seccomp.UnitOptions(names[0]) {
-			if s, ok := settings.Last(strings.TrimSuffix(o, "=")); ok && len(settings.All("SystemCallFilter")) == 0 && !slices.Contains([]string{"", "no", "false", "off", "0"}, s.Value) {
-				r.inUnit(p, "allow "+what+" to the service: "+s.Name+"="+s.Value+" refuses it ("+s.At()+")", "syscalls", s.Name+"=no")
+		list, listed := settings.Last("SystemCallFilter")
+		if s, ok := filtering(settings, names[0]); ok {
+			line := unitLine(r.op, s.Name)
+			if !listed {
+				r.inUnit(p, "allow "+what+" to the service: "+s.Name+"="+s.Value+" refuses it ("+s.At()+")", "syscalls", line)
 				return
 			}
+			r.inUnit(p, "allow "+what+" to the service: its SystemCallFilter= ("+list.At()+") or its "+s.Name+"="+s.Value+" ("+s.At()+") refuses it", "syscalls", "SystemCallFilter="+strings.Join(names, " "), line)
+			return
 		}
-		if s, ok := settings.Last("SystemCallFilter"); ok {
-			title = "allow " + what + " to the service, whose SystemCallFilter= refuses it (" + s.At() + ")"
+		if listed {
+			title = "allow " + what + " to the service, whose SystemCallFilter= refuses it (" + list.At() + ")"
 		}
 		r.inUnit(p, title, "syscalls", "SystemCallFilter="+strings.Join(names, " "))
 	}

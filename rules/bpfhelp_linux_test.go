@@ -96,16 +96,18 @@ func unified(t require.TestingT) string {
 func aGroup(t *testing.T, parent, d string) string {
 	dir := parent + "/" + groupName(d)
 	require.NoError(t, os.Mkdir(dir, 0o755))
-	t.Cleanup(func() {
-		for range 100 { // the last process in it may still be going
-			if unix.Rmdir(dir) == nil {
-				return
-			}
-			unix.Nanosleep(&unix.Timespec{Nsec: 10_000_000}, nil)
-		}
-		t.Errorf("could not remove %s", dir)
-	})
+	t.Cleanup(func() { removeGroup(t, dir) })
 	return dir
+}
+
+func removeGroup(t *testing.T, dir string) {
+	for range 100 { // the last process in it may still be going
+		if unix.Rmdir(dir) == nil {
+			return
+		}
+		unix.Nanosleep(&unix.Timespec{Nsec: 10_000_000}, nil)
+	}
+	t.Errorf("could not remove %s", dir)
 }
 
 func groupName(d string) string { return strings.ReplaceAll(strings.TrimPrefix(d, "/"), "/", "-") }

@@ -88,6 +88,7 @@ func TestClauses(t *testing.T) {
 		{"attributes", attributeCases()},
 		{"userns", userNamespaceCases()},
 		{"seccomp", seccompCases()},
+		{"units", unitCases()},
 		{"files", fileCases()},
 		{"paths", pathCases()},
 		{"paths more", morePathCases()},
