@@ -72,6 +72,10 @@ func Render(w *check.World, op *check.Operation, c check.Change, then string) []
 			r.firewall()
 			break
 		}
+		if c.Name == "fapolicyd" {
+			r.fapolicyd()
+			break
+		}
 		r.add(check.Remedy{For: "host", Title: "add one rule to the policy of " + c.Name, Snippet: c.Value})
 	case check.RestoreLabel:
 		r.restoreLabel()

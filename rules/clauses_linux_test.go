@@ -19,7 +19,13 @@ var updateClauses = flag.Bool("update", false, "write down in testdata/clauses.t
 
 var showTexts = flag.Bool("texts", false, "log each diagnosis")
 
-func TestMain(m *testing.M) { kerneltest.Main(m) }
+func TestMain(m *testing.M) {
+	if help, ok := helpers()[os.Getenv(envHelper)]; ok {
+		help()
+		os.Exit(0)
+	}
+	kerneltest.Main(m)
+}
 
 //go:embed testdata/clauses.tsv
 var clauseData string
@@ -121,6 +127,8 @@ func TestClauses(t *testing.T) {
 		{"namespaces", namespaceCases()},
 		{"written to procfs", procWriteCases()},
 		{"lockdown", lockdownCases()},
+		{"fanotify", fanotifyCases()},
+		{"tracees", traceMeCases()},
 	} {
 		ran := t.Run(group.name, func(t *testing.T) {
 			for _, l := range group.cases {

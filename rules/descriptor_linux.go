@@ -10,6 +10,7 @@ import (
 	"github.com/go-eperm/eperm/dac"
 	"github.com/go-eperm/eperm/inode"
 	"github.com/go-eperm/eperm/lsm"
+	"github.com/go-eperm/eperm/lsm/fanotify"
 	"github.com/go-eperm/eperm/mount"
 	seccomp "github.com/go-eperm/eperm/seccomp/gates"
 	"github.com/go-eperm/eperm/task"
@@ -21,7 +22,7 @@ import (
 var descriptorRules = []check.Rule{
 	{
 		Name: "read", Calls: []string{"read", "readv", "pread64", "preadv", "preadv2", "sendfile"}, Doc: "read through an open descriptor",
-		Gates: check.Gates(seccomp.Filter, lsm.Hooks(lsm.File, "file_permission"), procReads), // fs/read_write.c:vfs_read → rw_verify_area
+		Gates: check.Gates(seccomp.Filter, lsm.Hooks(lsm.File, "file_permission"), fanotify.Permission(check.Target), procReads), // fs/read_write.c:vfs_read → rw_verify_area
 	},
 	{
 		Name: "write", Calls: []string{"write", "writev", "pwrite64", "pwritev", "pwritev2"}, Doc: "write through an open descriptor",

@@ -10,6 +10,7 @@ import (
 	"github.com/go-eperm/eperm/dac"
 	"github.com/go-eperm/eperm/inode"
 	"github.com/go-eperm/eperm/lsm"
+	"github.com/go-eperm/eperm/lsm/fanotify"
 	"github.com/go-eperm/eperm/mount"
 	seccomp "github.com/go-eperm/eperm/seccomp/gates"
 	"github.com/go-eperm/eperm/task"
@@ -30,6 +31,7 @@ var execRules = []check.Rule{
 			dac.Execute(check.Target),
 			lsm.Permission(check.Target, func(*check.Operation) uint32 { return 1 }),
 			lsm.OpenForExec(),
+			fanotify.Permission(check.Target), // do_open_execat opens it
 			lsm.Hooks(lsm.File, "bprm_check_security"),
 			interpreter,
 			fileCaps,

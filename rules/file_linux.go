@@ -10,6 +10,7 @@ import (
 	"github.com/go-eperm/eperm/dac"
 	"github.com/go-eperm/eperm/inode"
 	"github.com/go-eperm/eperm/lsm"
+	"github.com/go-eperm/eperm/lsm/fanotify"
 	"github.com/go-eperm/eperm/mount"
 	seccomp "github.com/go-eperm/eperm/seccomp/gates"
 	"github.com/go-eperm/eperm/userns"
@@ -191,7 +192,7 @@ var fileRules = []check.Rule{
 	},
 	{
 		Name: "getdents", Calls: []string{"getdents64", "getdents"}, Doc: "list a directory",
-		Gates: check.Gates(seccomp.Filter, lsm.Hooks(lsm.File, "file_permission"), procLists),
+		Gates: check.Gates(seccomp.Filter, lsm.Hooks(lsm.File, "file_permission"), fanotify.Permission(check.Target), procLists), // fs/readdir.c:iterate_dir
 	},
 	{
 		Name: "watch", Calls: []string{"inotify_add_watch"}, Doc: "watch a file or directory",

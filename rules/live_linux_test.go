@@ -30,6 +30,7 @@ type live struct {
 	setup    func(t *testing.T, dir string)                // with the privilege of the tests, before
 	target   *kerneltest.Subject                           // another process, whose number is in the file pid (see victim)
 	try      func(dir string) error                        // in the subject
+	attempt  func(c *kerneltest.C, dir string) seen        // instead of try: what another process, that it makes, meets and says
 	op       func(dir string) eperm.Operation              // nil: the error alone has to be enough
 	errno    syscall.Errno                                 // that the kernel answers
 	cause    eperm.Cause                                   //
@@ -73,6 +74,9 @@ func (l live) run(t *testing.T, n *tally) {
 	}
 	attempt := func(s kerneltest.Subject) seen {
 		return kerneltest.Value(t, s, func(c *kerneltest.C) seen {
+			if l.attempt != nil {
+				return l.attempt(c, dir)
+			}
 			err := l.try(dir)
 			var out seen
 			var errno syscall.Errno

@@ -9,6 +9,7 @@ import (
 	"github.com/go-eperm/eperm/dac"
 	"github.com/go-eperm/eperm/inode"
 	"github.com/go-eperm/eperm/lsm"
+	"github.com/go-eperm/eperm/lsm/fanotify"
 	"github.com/go-eperm/eperm/mount"
 	seccomp "github.com/go-eperm/eperm/seccomp/gates"
 	"golang.org/x/sys/unix"
@@ -44,6 +45,7 @@ var openRules = []check.Rule{
 				whenMissing(attr.Immutable(check.Parent), dac.Write(check.Parent)),
 				whenMissing(lsm.Hooks(lsm.File, "inode_create")...),
 				noCreate,
+				whenMissing(fanotify.Permission(check.Target)),
 			)...),
 			check.When(opensExisting, check.Gates(
 				dac.ProtectedCreate(check.Target).If(creates), // may_create_in_sticky
@@ -60,6 +62,7 @@ var openRules = []check.Rule{
 				dac.Owner(check.Target).If(flagged(unix.O_NOATIME)),
 				notSpecial(mount.ReadOnly(check.Target)).If(opensForWriting), // do_dentry_open → mnt_get_write_access
 				lsm.Hooks(lsm.File, "file_open"),
+				onlyFor(fanotify.Permission(check.Target), func(inode.File) bool { return true }),
 				openDevice,
 				lockdownOpens,
 				procOpens,

@@ -3,6 +3,7 @@ package rules_test
 import (
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -65,6 +66,24 @@ func TestYama(t *testing.T) {
 			kerneltest.Child(t, user, func(c *kerneltest.C) { require.NoError(c, attachTo(target)) })
 		})
 	}
+	t.Run("trace me", func(t *testing.T) { // the parent has to be somebody who may attach
+		dir := kerneltest.TempDir(t)
+		for _, c := range []struct {
+			scope  string
+			parent kerneltest.Subject
+			errno  syscall.Errno
+		}{{"2", kerneltest.Subject{Caps: kerneltest.Without(unix.CAP_SYS_PTRACE)}, unix.EPERM}, {"2", kerneltest.Subject{}, 0}, {"1", kerneltest.Subject{Caps: kerneltest.Without(unix.CAP_SYS_PTRACE)}, 0}} {
+			scope(t, c.scope)
+			kerneltest.Child(t, c.parent, func(k *kerneltest.C) {
+				got := traceMe(k, dir, false)
+				require.Equal(k, int(c.errno), got.Errno, got.Text)
+				if c.errno != 0 {
+					require.Equal(k, []string{string(eperm.Yama), eperm.Confirmed.String()}, []string{got.Cause, got.Certainty}, got.Text)
+					require.Contains(k, got.Text, "does not hold CAP_SYS_PTRACE")
+				}
+			})
+		}
+	})
 	t.Run("record", func(t *testing.T) {
 		scope(t, "1")
 		kerneltest.Child(t, kerneltest.Subject{Caps: kerneltest.Without(unix.CAP_SYS_PTRACE)}, func(c *kerneltest.C) {
