@@ -91,6 +91,8 @@ func TestClauses(t *testing.T) {
 	}{
 		{"capabilities", capabilityCases()},
 		{"landlock", landlockCases()},
+		{"landlock domains", domainCases()},
+		{"BPF modules", programCases()},
 		{"attributes", attributeCases()},
 		{"userns", userNamespaceCases()},
 		{"seccomp", seccompCases()},

@@ -69,6 +69,76 @@ func landlockCases() []live {
 	}
 }
 
+// domainCases: what a sandbox refuses for being about somebody outside of it.
+func domainCases() []live {
+	in := func(ids, name string, l kerneltest.Landlock, sure eperm.Certainty, says string, try func(string) error, o func(string) eperm.Operation) live {
+		return live{ids: ids, name: name, needs: kerneltest.LandlockAtLeast(6), subject: sandboxed(kerneltest.Subject{}, l), target: &kerneltest.Subject{}, errno: unix.EPERM, cause: eperm.Landlock, cap: capability.None,
+			sure: sure, says: says, explain: eperm.Explainer{Probes: true}, freed: unsandboxed, try: try, op: o}
+	}
+	signals, sockets, files := kerneltest.Landlock{Scoped: scopeKill}, kerneltest.Landlock{Scoped: scopeUnix}, kerneltest.Landlock{FS: fsTrunc}
+	pid := func(f func(int) eperm.Operation) func(string) eperm.Operation {
+		return func(d string) eperm.Operation { return f(victim(d)) }
+	}
+	name := func(d string) string { return "@eperm-" + filepath.Base(d) }
+	listening := func(l live) live {
+		l.setup = func(t *testing.T, d string) {
+			c, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Net: "unixgram", Name: name(d)})
+			require.NoError(t, err)
+			t.Cleanup(func() { c.Close() })
+		}
+		return l
+	}
+	return []live{
+		in("k.kill.EPERM.1", "landlock kill", signals, eperm.Possible, "scope.signal", func(d string) error { return sys("kill", unix.Kill(victim(d), 0)) }, pid(func(p int) eperm.Operation { return op.Kill(p, 0) })),
+		in("k.kill.EPERM.1", "landlock tgkill", signals, eperm.Possible, "scope.signal", func(d string) error { return sys("tgkill", unix.Tgkill(victim(d), victim(d), 0)) },
+			pid(func(p int) eperm.Operation { return op.Call("tgkill", uintptr(p), uintptr(p), 0) })),
+		in("k.kill.EPERM.1", "landlock pidfd_send_signal", signals, eperm.Possible, "scope.signal", func(d string) error {
+			fd, err := unix.PidfdOpen(victim(d), 0)
+			if err != nil {
+				return err
+			}
+			defer unix.Close(fd)
+			return sys("pidfd_send_signal", unix.PidfdSendSignal(fd, 0, nil, 0))
+		}, pid(func(p int) eperm.Operation {
+			return eperm.Operation{Call: "pidfd_send_signal"}.With(intArg("pid", int64(p)), intArg("signal", 0))
+		})),
+		in("k.ptrace.EPERM.5", "landlock ptrace", files, eperm.Confirmed, "may trace only what is in the same sandbox", func(d string) error { return sys("ptrace", attachTo(victim(d))) }, pid(op.Ptrace)),
+		in("k.ptrace.EPERM.5", "landlock process_vm_readv", files, eperm.Confirmed, "may trace only what is in the same sandbox", func(d string) error {
+			_, err := unix.ProcessVMReadv(victim(d), []unix.Iovec{{Base: new(byte), Len: 1}}, []unix.RemoteIovec{{Base: 4096, Len: 1}}, 0)
+			if err == unix.EFAULT { // it may look: nothing is there
+				err = nil
+			}
+			return sys("process_vm_readv", err)
+		}, pid(op.ProcessVM)),
+		listening(in("k.send.EPERM.8", "landlock sendto", sockets, eperm.Possible, "scope.abstract_unix_socket", func(d string) error {
+			fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM, 0)
+			if err != nil {
+				return err
+			}
+			defer unix.Close(fd)
+			return sys("sendto", unix.Sendto(fd, []byte("x"), 0, &unix.SockaddrUnix{Name: name(d)}))
+		}, func(d string) eperm.Operation { return op.Send("unixgram", name(d)) })),
+		listening(in("k.send.EPERM.8", "landlock connect to a name", sockets, eperm.Possible, "scope.abstract_unix_socket", func(d string) error {
+			c, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Net: "unixgram", Name: name(d)})
+			if err == nil {
+				c.Close()
+			}
+			return err
+		}, func(d string) eperm.Operation { return op.Connect("unixgram", name(d)) })),
+	}
+}
+
+// programCases: a program on a hook is seen by CAP_SYS_ADMIN, and what it decides by nobody.
+func programCases() []live {
+	return []live{{ids: "k.lsm.EPERM.2", name: "BPF program on a hook", needs: kerneltest.BPFModule, errno: unix.EPERM, cause: eperm.LSM, cap: capability.None, sure: eperm.Possible, says: "eperm_refuse",
+		subject: kerneltest.Subject{Prepare: func(c *kerneltest.C) { kerneltest.RefuseByBPF(c, "path_mkdir", unix.Getpid(), unix.EPERM) }},
+		try:     at("d", func(p string) error { return sys("mkdir", unix.Mkdir(p, 0o755)) }), op: func(d string) eperm.Operation { return op.Mkdir(d + "/d") },
+		freed: func(s kerneltest.Subject) kerneltest.Subject {
+			s.Prepare = nil
+			return s
+		}}}
+}
+
 func unmounted(t *testing.T, dir string) {
 	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
 }

@@ -70,24 +70,6 @@ var prohibited = check.Gate{Doc: &prohibitDoc, Run: func(p *check.Pass) check.Ve
 	return p.Allow()
 }}
 
-var unixPeerDoc = check.Doc{
-	ID: "socket.unix-peer", Title: "peer socket free or connected to this one",
-	Text:   "A datagram socket of the UNIX family that is connected takes messages, and connections, only of the socket that it is connected to.",
-	Kernel: "net/unix/af_unix.c:unix_may_send",
-	Man:    "unix(7)",
-	Cause:  check.State,
-	Errnos: []syscall.Errno{syscall.EPERM},
-}
-
-var unixPeer = check.Gate{Doc: &unixPeerDoc, Role: check.Target, Run: func(p *check.Pass) check.Verdict {
-	name := check.Printable(p.Op.Str("address"))
-	if p.Seen == 0 {
-		return p.UnknownFor("whether the socket at " + name + " is connected to another one is not known")
-	}
-	return p.Infer("the socket at "+name+" is connected to another one, and takes messages of that only",
-		check.Change{Kind: check.ChangeCode, Text: "send to a socket that is not connected, or let the other side connect to this one"})
-}}
-
 var controlDoc = check.Doc{
 	ID: "socket.control-message", Title: "privileged control message,",
 	Text:   "Some control messages of sendmsg(2) take a capability in the user namespace that owns the network namespace.",

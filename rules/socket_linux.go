@@ -63,7 +63,7 @@ var socketRules = []check.Rule{
 			check.When(unixPath, way(check.Target)...),
 			check.When(unixPath, dac.Write(check.Target)),
 			unixPeer.If(unixDatagram),
-			lsm.Hooks(lsm.Socket, "unix_stream_connect"),
+			check.When(not(unixDatagram), lsm.Hooks(lsm.Socket, "unix_stream_connect")...), check.When(unixDatagram, lsm.Hooks(lsm.Socket, "unix_may_send")...),
 		),
 	},
 	{
@@ -80,6 +80,7 @@ var socketRules = []check.Rule{
 			check.When(unixPath, way(check.Target)...),
 			check.When(unixPath, dac.Write(check.Target)),
 			unixPeer.If(unixDatagram),
+			check.When(unixDatagram, lsm.Hooks(lsm.Socket, "unix_may_send")...),
 		),
 	},
 	{

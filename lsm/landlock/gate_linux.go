@@ -29,7 +29,7 @@ var doc = &check.Doc{ID: "lsm.landlock", Title: "Landlock", Cause: check.Landloc
 func Gate(h module.Hook) check.Gate {
 	g := check.Gate{Doc: doc, Run: func(p *check.Pass) check.Verdict { return judge(p, h) }}
 	switch {
-	case h.Kind == module.Mount, h.Kind == module.Ptrace, h.Kind == module.Signal, h.Name == "unix_stream_connect", h.Name == "socket_sendmsg":
+	case h.Kind == module.Mount, h.Kind == module.Ptrace, h.Kind == module.Signal, h.Name == "unix_stream_connect", h.Name == "unix_may_send":
 		return g.Answers(syscall.EPERM)
 	case h.Name == "path_rename", h.Name == "path_link":
 		return g.Answers(syscall.EACCES, syscall.EXDEV)

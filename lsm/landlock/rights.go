@@ -95,7 +95,7 @@ func Needs(o *check.Operation, hook string) []Right {
 		return []Right{Topology}
 	case "socket_bind", "socket_connect":
 		return tcp(o, hook)
-	case "unix_stream_connect", "socket_sendmsg":
+	case "unix_stream_connect", "unix_may_send":
 		if o.Int("abstract") != 0 {
 			return []Right{"scope.abstract_unix_socket"}
 		}
