@@ -1,7 +1,9 @@
 package rules_test
 
 import (
+	"fmt"
 	"net"
+	"os"
 	"path/filepath"
 	"strconv"
 	"testing"
@@ -11,6 +13,7 @@ import (
 
 	"github.com/go-eperm/eperm"
 	"github.com/go-eperm/eperm/capability"
+	"github.com/go-eperm/eperm/check"
 	"github.com/go-eperm/eperm/kerneltest"
 	"github.com/go-eperm/eperm/op"
 )
@@ -209,6 +212,69 @@ func TestLandlockProcesses(t *testing.T) {
 			})
 			kerneltest.Child(t, kerneltest.Subject{NoNewPrivs: true}, func(k *kerneltest.C) { require.NoError(k, c.try()) })
 		})
+	}
+}
+
+// TestLandlockRefer: what a sandbox does not let move to another directory is
+// answered EXDEV, which is no refusal to Explain; Preflight knows of it before.
+func TestLandlockRefer(t *testing.T) {
+	kerneltest.Require(t, kerneltest.Root, kerneltest.LandlockAtLeast(2))
+	dir := kerneltest.TempDir(t)
+	kerneltest.Once(t, func() bool {
+		for _, d := range []string{"a", "b"} {
+			require.NoError(t, os.Mkdir(filepath.Join(dir, d), 0o755))
+		}
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "a/f"), nil, 0o644))
+		return true
+	})
+	from, to, beside := filepath.Join(dir, "a/f"), filepath.Join(dir, "b/f"), filepath.Join(dir, "a/g")
+	probing := eperm.Explainer{Probes: true}
+	box := kerneltest.Landlock{FS: allFS, Paths: []kerneltest.LandlockPath{{Path: dir, Access: allFS}, {Path: "/proc", Access: 1<<2 | 1<<3}}}
+	kerneltest.Child(t, sandboxed(kerneltest.Subject{}, box), func(c *kerneltest.C) {
+		for _, x := range []struct {
+			try func() error
+			op  eperm.Operation
+		}{{func() error { return os.Rename(from, to) }, op.Rename(from, to)}, {func() error { return os.Link(from, to) }, op.Link(from, to)}} {
+			err := x.try()
+			require.ErrorIs(c, err, unix.EXDEV)
+			require.Equal(c, eperm.NotPermission, eperm.Classify(err))
+			require.Nil(c, probing.Explain(err, x.op))
+			f := probing.Preflight(x.op)
+			require.Equal(c, check.Unknown, f.Decision, "%+v", f.Diagnosis)
+			require.Equal(c, eperm.Landlock, f.Diagnosis.Cause, "%+v", f.Diagnosis)
+			require.Contains(c, f.Diagnosis.Summary, "fs.refer alone it answers EXDEV")
+		}
+		require.NotContains(c, probing.Preflight(op.Rename(from, beside)).Diagnosis.Summary, "EXDEV", "in one directory it is not asked")
+		require.NoError(c, os.Rename(from, beside))
+		require.NoError(c, os.Rename(beside, from))
+
+		d := probing.Explain(unix.EACCES, eperm.Operation{Call: "bind"}.With(intArg("port", 80)))
+		require.NotNil(c, d)
+		require.NotEqual(c, eperm.Confirmed, d.Certainty)
+	})
+	kerneltest.Child(t, kerneltest.Subject{}, func(c *kerneltest.C) {
+		require.Equal(c, check.Allows, probing.Preflight(op.Rename(from, to)).Decision)
+		require.NoError(c, os.Rename(from, to))
+		require.NoError(c, os.Rename(to, from))
+	})
+}
+
+// Version 1 had no right to move: every sandbox refused it, which the world of such a kernel tells.
+func TestLandlockReferOfVersion1(t *testing.T) {
+	for version, want := range map[int]check.Decision{1: check.Denies, 2: check.Unknown} {
+		world, err := check.Replay("eperm world v1\ntask pid=1 tid=1\n" + fmt.Sprintf("lsm \"\" names=capability,landlock\nlandlock_version \"\" n=%d\nlandlock_layers \"\" n=1\nseccomp \"\" n=0\n", version))
+		require.NoError(t, err)
+		f := eperm.Explainer{World: world}.Preflight(op.Rename("/a/f", "/b/f"))
+		var got check.Verdict
+		for _, x := range f.Diagnosis.Findings {
+			if x.Gate.Param == "path_rename" && x.Gate.Doc.Cause == eperm.Landlock {
+				got = x.Verdict
+			}
+		}
+		require.Equal(t, want, got.Decision, "%+v", f.Diagnosis)
+		if want == check.Denies {
+			require.Equal(t, unix.EXDEV, got.Errno)
+		}
 	}
 }
 

@@ -76,6 +76,13 @@ func inside(p *check.Pass, h module.Hook, needs []Right, layers int64) check.Ver
 	where := fmt.Sprintf("this thread is in %d Landlock %s", layers, map[bool]string{true: "sandbox", false: "sandboxes"}[layers == 1])
 	rest := where + "; whether its rules allow " + words(needs) + " cannot be asked"
 	switch {
+	case slices.Contains(needs, Refer):
+		rest += " (for want of " + string(Refer) + " alone it answers EXDEV, as to another file system: programs then copy and delete)"
+		if v, err := Version.ReadErr(p, ""); err == nil && v.N == 1 {
+			return p.Deny(where+", and version 1 of Landlock lets nothing move from one directory to another", change(p, []Right{Refer})).With(syscall.EXDEV)
+		}
+	case untyped(p.Op, h):
+		rest = where + "; whether the socket is a TCP socket the error does not say, and whether the rules of the sandbox then allow " + words(needs) + " cannot be asked"
 	case slices.Contains(needs, Ptrace):
 		switch reach(p) {
 		case check.Allows:
@@ -100,6 +107,12 @@ func inside(p *check.Pass, h module.Hook, needs []Right, layers int64) check.Ver
 	return p.UnknownFor(rest)
 }
 
+// untyped says whether the rules for ports may not be asked at all: they look at
+// TCP sockets alone, and the operation does not say what the socket is.
+func untyped(o *check.Operation, h module.Hook) bool {
+	return (h.Name == "socket_bind" || h.Name == "socket_connect") && !o.Has("type") && o.Str("network") == ""
+}
+
 // unseen judges where it is not known whether there is a sandbox.
 func unseen(p *check.Pass, h module.Hook, needs []Right) check.Verdict {
 	if slices.Contains(needs, Ptrace) && reach(p) == check.Allows {
@@ -110,6 +123,9 @@ func unseen(p *check.Pass, h module.Hook, needs []Right) check.Verdict {
 		return p.Faint("no_new_privs is not set, as sandboxed programs have it; procfs does not tell whether there is a sandbox")
 	}
 	why := "no_new_privs is set, so the program may have sandboxed itself; procfs does not tell"
+	if untyped(p.Op, h) {
+		why += ", and the error does not say whether the socket is a TCP socket, at which alone a sandbox looks"
+	}
 	if p.World.Live() && !p.World.Options().Probes && p.World.Task().Self {
 		why += " (Explainer.Probes lets it be tried)"
 	}
@@ -144,6 +160,9 @@ func recorded(p *check.Pass, needs []Right) (check.Verdict, bool) {
 
 // about says whether a record is about what the operation names.
 func about(p *check.Pass, r record.Record) bool {
+	if name, abstract := strings.CutPrefix(r.Field("path"), "\x00"); abstract { // of a UNIX socket
+		return p.Op.Int("abstract") != 0 && name == strings.TrimLeft(p.Op.Str("address"), "@\x00")
+	}
 	if name := r.Field("path"); name != "" {
 		for _, role := range []check.Role{check.Target, check.NewTarget} {
 			w := inode.WalkRole(p, role)
@@ -229,9 +248,9 @@ func moves(p *check.Pass, h module.Hook) []Right {
 	_, to, err2 := inode.Named(p, check.NewParent)
 	switch refers := err1 != nil || err2 != nil || from.Ino != to.Ino || from.Dev != to.Dev; {
 	case refers && p.Seen == syscall.EXDEV: // rights to make and to remove answer EACCES, and come first
-		return []Right{"fs.refer"}
+		return []Right{Refer}
 	case refers:
-		return append(needs, "fs.refer")
+		return append(needs, Refer)
 	case p.Seen == syscall.EXDEV:
 		return nil
 	}

@@ -17,12 +17,16 @@ const (
 	Ptrace   Right = "ptrace"
 )
 
+// Refer is the right to move or link from one directory to another: the one
+// whose want is answered by EXDEV.
+const Refer Right = "fs.refer"
+
 // since is the version of Landlock that brought a right
 // (include/uapi/linux/landlock.h; landlock(7), "Compatibility levels").
 var since = map[Right]int{
 	"fs.execute": 1, "fs.write_file": 1, "fs.read_file": 1, "fs.read_dir": 1, "fs.remove_dir": 1, "fs.remove_file": 1, "fs.make_char": 1,
 	"fs.make_dir": 1, "fs.make_reg": 1, "fs.make_sock": 1, "fs.make_fifo": 1, "fs.make_block": 1, "fs.make_sym": 1,
-	"fs.refer":    1, // before version 2 every sandbox refuses it
+	Refer:         1, // before version 2 every sandbox refuses it
 	"fs.truncate": 3, "net.bind_tcp": 4, "net.connect_tcp": 4, "fs.ioctl_dev": 5,
 	"scope.abstract_unix_socket": 6, "scope.signal": 6,
 	Topology: 1, Ptrace: 1,
@@ -84,9 +88,9 @@ func Needs(o *check.Operation, hook string) []Right {
 		}
 		return []Right{"fs.remove_file"}
 	case "path_rename":
-		return []Right{"fs.remove_file", "fs.make_reg", "fs.refer"}
+		return []Right{"fs.remove_file", "fs.make_reg", Refer}
 	case "path_link":
-		return []Right{"fs.make_reg", "fs.refer"}
+		return []Right{"fs.make_reg", Refer}
 	case "path_truncate", "file_truncate":
 		return []Right{"fs.truncate"}
 	case "file_ioctl":

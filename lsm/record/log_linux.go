@@ -27,6 +27,7 @@ type Log struct {
 const (
 	maxAge   = 10 * time.Minute
 	patience = 120 * time.Millisecond // records are written 60 ms after the call and more (kernel/audit.c:kauditd_thread)
+	lull     = 15 * time.Millisecond  // between records of one process
 	maxLines = 50_000                 // of the kernel's log, which holds less
 )
 
@@ -178,7 +179,12 @@ func (r *reader) read() (Log, error) {
 	for {
 		r.kmsg(kmsg)
 		r.netlink(live)
-		if r.log.Records = choose(r.entries, r.about, now()); r.satisfied() || !r.wait(kmsg, live) {
+		r.log.Records = choose(r.entries, r.about, now())
+		most := time.Until(r.deadline)
+		if r.satisfied() { // by an earlier refusal, perhaps, whose record came first
+			most = min(most, lull)
+		}
+		if !wait(most, kmsg, live) {
 			break
 		}
 	}
@@ -203,9 +209,8 @@ func (r *reader) satisfied() bool {
 	return false
 }
 
-// wait waits for more, until the deadline.
-func (r *reader) wait(fds ...int) bool {
-	left := time.Until(r.deadline)
+// wait waits for more, so long at most; false if there is none.
+func wait(left time.Duration, fds ...int) bool {
 	var poll []unix.PollFd
 	for _, fd := range fds {
 		if fd >= 0 {
@@ -215,8 +220,8 @@ func (r *reader) wait(fds ...int) bool {
 	if left <= 0 || len(poll) == 0 {
 		return false
 	}
-	_, err := unix.Poll(poll, int(left.Milliseconds())+1)
-	return err == nil || errors.Is(err, unix.EINTR)
+	n, err := unix.Poll(poll, int(left.Milliseconds())+1)
+	return n > 0 || errors.Is(err, unix.EINTR)
 }
 
 // kmsg reads what the kernel's log holds, up to its end, a record a call.
