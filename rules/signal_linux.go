@@ -28,7 +28,7 @@ var signalRules = []check.Rule{
 	{
 		Name: "traceme", Calls: []string{"ptrace"}, Doc: "be traced by the parent", When: isTraceme,
 		Gates: check.Gates( // kernel/ptrace.c:ptrace_traceme
-			seccomp.Filter, traced, parentMayTrace, lsm.Hooks(lsm.Ptrace, "ptrace_traceme"),
+			seccomp.Filter, traced, parentMayTrace, yamaGate, lsm.Hooks(lsm.Ptrace, "ptrace_traceme"),
 		),
 	},
 	{

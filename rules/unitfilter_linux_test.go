@@ -54,11 +54,14 @@ func unitPrograms(file string) [][]unix.SockFilter {
 		if err != nil {
 			panic(err)
 		}
-		var filter []unix.SockFilter
-		for _, in := range program {
-			filter = append(filter, unix.SockFilter{Code: in.Code, Jt: in.Jt, Jf: in.Jf, K: in.K})
-		}
-		out = append(out, filter)
+		out = append(out, sockFilter(program))
+	}
+	return out
+}
+
+func sockFilter(p seccomp.Program) (out []unix.SockFilter) {
+	for _, in := range p {
+		out = append(out, unix.SockFilter{Code: in.Code, Jt: in.Jt, Jf: in.Jf, K: in.K})
 	}
 	return out
 }

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/go-eperm/eperm/check"
+	"github.com/go-eperm/eperm/kerneltest"
 )
 
 // bound is a datagram socket with an abstract name.
@@ -22,6 +23,12 @@ func bound(t *testing.T, name string) int {
 
 // The kernel tells of a socket, by its name, whether it is connected.
 func TestPeerSocket(t *testing.T) {
+	kerneltest.Require(t, kerneltest.Needs("unix-diag", func() string {
+		if _, err := peerSocket.Get(check.Live(check.Options{}), "@"); err != nil {
+			return err.Error()
+		}
+		return ""
+	}))
 	a, b := "@eperm-peer-a-"+t.TempDir(), t.TempDir()+"/b"
 	first := bound(t, a)
 	bound(t, b)

@@ -67,12 +67,18 @@ func TestYama(t *testing.T) {
 		})
 	}
 	t.Run("trace me", func(t *testing.T) { // the parent has to be somebody who may attach
-		dir := kerneltest.TempDir(t)
+		dir := kerneltest.Once(t, func() string {
+			dir, err := os.MkdirTemp("", "eperm-yama")
+			require.NoError(t, err)
+			t.Cleanup(func() { _ = os.RemoveAll(dir) })
+			require.NoError(t, os.Chmod(dir, 0o777))
+			return dir
+		})
 		for _, c := range []struct {
 			scope  string
 			parent kerneltest.Subject
 			errno  syscall.Errno
-		}{{"2", kerneltest.Subject{Caps: kerneltest.Without(unix.CAP_SYS_PTRACE)}, unix.EPERM}, {"2", kerneltest.Subject{}, 0}, {"1", kerneltest.Subject{Caps: kerneltest.Without(unix.CAP_SYS_PTRACE)}, 0}} {
+		}{{"2", user, unix.EPERM}, {"2", kerneltest.Subject{}, 0}, {"1", user, 0}} {
 			scope(t, c.scope)
 			kerneltest.Child(t, c.parent, func(k *kerneltest.C) {
 				got := traceMe(k, dir, false)
