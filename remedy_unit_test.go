@@ -135,7 +135,7 @@ func TestUnitRemediesWork(t *testing.T) {
 		"keyctl":   {"SystemCallFilter=~keyctl\nSystemCallErrorNumber=EPERM", "keyctl", "seccomp", "SystemCallFilter=", "SystemCallFilter=keyctl"},
 		"suid":     {"RestrictSUIDSGID=yes", "setuid:/srv/plain", "seccomp", "RestrictSUIDSGID=yes", "RestrictSUIDSGID=no"},
 		"hostname": {"ProtectHostname=yes", "sethostname", "seccomp", "ProtectHostname=yes", "ProtectHostname=no"},
-		"spaces":   {"RestrictNamespaces=yes", "unshare", "seccomp", "RestrictNamespaces=yes", "RestrictNamespaces=no"},
+		"spaces":   {"RestrictNamespaces=yes", "unshare", "seccomp", "RestrictNamespaces=yes", "RestrictNamespaces=uts"},
 		"devices":  {"PrivateDevices=yes", "mknod", "missing-capability", "PrivateDevices=yes", "PrivateDevices=no"},
 		"nice":     {"User=nobody", "nice", "missing-capability", "", "AmbientCapabilities=CAP_SYS_NICE"},
 		"group":    {"User=nobody", "write:/srv/staff", "file-mode", "", "SupplementaryGroups=1234"},
