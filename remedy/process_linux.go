@@ -37,7 +37,11 @@ func (r *renderer) group() {
 func (r *renderer) actAs() {
 	c := r.change
 	if c.Value == "0" { // becoming root is no remedy: somebody who is has to do it
-		r.add(check.Remedy{For: "host", Title: "let the administrator do this one thing, which is root's", Warning: "The program itself needs no root for it.", Risk: check.MediumRisk})
+		title := "let the administrator do this one thing, which is root's"
+		if strings.HasPrefix(c.Text, "let ") { // the gate knows how
+			title = c.Text
+		}
+		r.add(check.Remedy{For: "host", Title: title, Warning: "The program itself needs no root for it.", Risk: check.MediumRisk})
 		return
 	}
 	title := "do it as its owner, uid " + c.Value
