@@ -46,16 +46,12 @@ type Marks struct {
 // fdinfo of every descriptor of fanotify (fs/notify/fdinfo.c:fanotify_show_fdinfo),
 // of every process that this one may look into.
 var Listening = check.Probe[Marks]{Name: "fanotify", Source: "/proc/*/fdinfo", Needs: "CAP_SYS_PTRACE in the initial namespaces", Show: Marks.show, Live: func(k *check.Kernel, _ string) (Marks, error) {
-	until := time.Now().Add(budget)
-	if d := k.Options().Deadline; !d.IsZero() && d.Before(until) {
-		until = d
+	until := time.Now().Add(time.Second)
+	if d := k.Options().Deadline; !d.IsZero() { // a host may have a hundred thousand descriptors, and other facts are to be asked still
+		until = time.Now().Add(time.Until(d) / 2)
 	}
 	return find("/proc", until)
 }}
-
-// budget is how long the search may take: a host may have a hundred thousand
-// descriptors, and other facts are to be asked still.
-const budget = 60 * time.Millisecond
 
 func (m Marks) show() string {
 	s := "no listener"
