@@ -16,7 +16,7 @@ func Call(name string, args ...uintptr) Operation {
 		}
 		o.Raw = append(o.Raw, uint64(a))
 	}
-	for i, arg := range numberArgs[name] {
+	for i, arg := range numbersOf(o) {
 		if arg != "" && i < len(o.Raw) {
 			v := int64(int32(o.Raw[i]))
 			switch {
@@ -61,7 +61,18 @@ var numberArgs = map[string][]string{
 	"shmat": {"id", "", "flags"}, "msgctl": {"id", "cmd"}, "shmctl": {"id", "cmd"}, "semctl": {"id", "", "cmd"},
 	"fanotify_init": {"flags"}, "fanotify_mark": {"fd", "flags"}, "timerfd_create": {"clock", "flags"}, "timerfd_settime": {"fd", "flags"}, "timer_create": {"clock"}, "clock_nanosleep": {"clock", "flags"},
 	"get_robust_list": {"pid"}, "memfd_create": {"", "flags"}, "mbind": {"", "bytes", "", "", "", "flags"}, "move_pages": {"pid", "", "", "", "", "flags"}, "ioprio_set": {"which", "who", "prio"},
-	"setpgid": {"pid", "pgid"}, "quotactl": {"cmd", "", "id"}, "quotactl_fd": {"fd", "cmd", "id"}, "bpf": {"cmd"}, "perf_event_open": {"", "pid", "cpu"}, "ioperm": {"", "", "turn_on"}, "keyctl": {"cmd"}, "syslog": {"action"}, "userfaultfd": {"flags"},
+	"setpgid": {"pid", "pgid"}, "quotactl": {"cmd", "", "id"}, "quotactl_fd": {"fd", "cmd", "id"}, "bpf": {"cmd"}, "perf_event_open": {"", "pid", "cpu"}, "ioperm": {"", "", "turn_on"}, "add_key": {"", "", "", "", "keyring"}, "request_key": {"", "", "", "keyring"}, "syslog": {"action"}, "userfaultfd": {"flags"},
+}
+
+// numbersOf is numberArgs, for keyctl(2) by its command.
+func numbersOf(o Operation) []string {
+	switch {
+	case o.Call != "keyctl":
+		return numberArgs[o.Call]
+	case len(o.Raw) > 0:
+		return keyctlNumbers(int64(int32(o.Raw[0])))
+	}
+	return keyctlNumbers(o.Int("cmd"))
 }
 
 // atFDCWD is AT_FDCWD as a register holds it.
@@ -87,7 +98,7 @@ func RawArgs(o Operation) (raw [6]uint64, known uint8) {
 	case "symlinkat":
 		set(1, atFDCWD)
 	}
-	for i, name := range numberArgs[o.Call] {
+	for i, name := range numbersOf(o) {
 		if name != "" && o.Has(name) {
 			set(i, uint64(o.Int(name)))
 		}

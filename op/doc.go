@@ -31,5 +31,6 @@
 //	effective, permitted, inheritable   capset
 //	progtype, action, clock
 //	key, id            System V objects
+//	key, keyring, from, dest, perm, description, callout   keys by their numbers (type is a key type)
 //	step               the step of starting a program
 package op

@@ -53,6 +53,16 @@ func Render(w *check.World, op *check.Operation, c check.Change, then string) []
 		r.mapID()
 	case check.AllowDevice:
 		r.device()
+	case check.SetKeyMask:
+		r.add(check.Remedy{For: "host", Title: "let " + c.Text + " in by the key's mask (its owner does it, or CAP_SYS_ADMIN)", Commands: [][]string{{"keyctl", "setperm", c.Path, c.Value}},
+			Verify: [][]string{{"keyctl", "rdescribe", c.Path}}})
+	case check.LinkKey:
+		if c.Text != "" {
+			r.add(check.Remedy{For: "code", Title: c.Text, Verify: [][]string{{"keyctl", "show"}}})
+			break
+		}
+		r.add(check.Remedy{For: "code", Title: "link the key into the session keyring: who finds it from there possesses it", Commands: [][]string{{"keyctl", "link", c.Path, "@s"}},
+			Verify: [][]string{{"keyctl", "show"}}})
 	case check.SwapOff:
 		r.add(check.Remedy{For: "host", Title: "stop using it as swap", Commands: [][]string{{"swapoff", argument(c.Path)}}, Verify: [][]string{{"cat", "/proc/swaps"}}})
 	case check.ClearFileCaps:

@@ -122,6 +122,7 @@ func TestClauses(t *testing.T) {
 		{"bpf", bpfCases()},
 		{"processes", processCases()},
 		{"sessions", sessionCases()},
+		{"keys", keyCases()},
 		{"scheduling", schedCases()},
 		{"credentials", credCases()},
 		{"procfs", procfsCases()},

@@ -29,6 +29,7 @@ var families = [][]check.Rule{
 	mountRules,
 	namespaceRules,
 	systemRules,
+	keyRules,
 	terminalRules,
 	ioctlRules,
 	subvolumeRules,

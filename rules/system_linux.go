@@ -96,10 +96,6 @@ var systemRules = []check.Rule{
 		Name: "vhangup", Calls: []string{"vhangup"}, Doc: "hang up the terminal",
 		Gates: check.Gates(seccomp.Filter, need(userns.Initial(), capability.CAP_SYS_TTY_CONFIG)), // fs/open.c:vhangup
 	},
-	{
-		Name: "keyctl", Calls: []string{"keyctl", "add_key", "request_key"}, Doc: "use the kernel's keys",
-		Gates: check.Gates(seccomp.Filter, keyGate),
-	},
 }
 
 var disabledDoc = check.Doc{
@@ -356,19 +352,6 @@ var ioUring = check.Gate{Doc: &ioUringDoc, Run: func(p *check.Pass) check.Verdic
 		v.Changes = append([]check.Change{highRisk(sysctl.Set("kernel.io_uring_disabled", "0"))}, v.Changes...)
 	}
 	return v
-}}
-
-var keyDoc = check.Doc{
-	ID: "keys.permission", Title: "permission on the key",
-	Text:   "Every key and keyring has an owner and a permission mask; possession counts apart from ownership.",
-	Kernel: "security/keys/permission.c:key_task_permission",
-	Man:    "keyrings(7)",
-	Cause:  check.State,
-	Errnos: []syscall.Errno{syscall.EACCES, syscall.EPERM},
-}
-
-var keyGate = check.Gate{Doc: &keyDoc, Run: func(p *check.Pass) check.Verdict {
-	return p.UnknownFor("the permission mask of the key was not read; see keyctl show and keyctl rdescribe")
 }}
 
 var acctDoc = check.Doc{
