@@ -90,8 +90,8 @@ func dotted(param, name string, applies func(*check.Operation) bool) check.Gate 
 	g := check.Gate{Doc: &keyNameDoc, Param: param, Run: func(p *check.Pass) check.Verdict {
 		s := p.Op.Str(name)
 		switch {
-		case !p.Op.Has(name):
-			return p.UnknownFor("the " + name + " is not known; pass the operation (package op)")
+		case !p.Op.Has(name): // hardly anybody means the kernel's own
+			return p.Faint("the " + name + " is not known; pass the operation (package op)")
 		case !strings.HasPrefix(s, "."):
 			return p.Allow()
 		}
