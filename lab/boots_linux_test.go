@@ -29,6 +29,10 @@ var boots = []boot{
 	lockedDown("confidentiality", "lockdown=confidentiality", ",lockdown-integrity,lockdown-confidentiality", "^(TestClauses|TestLockdownBoot)$/^lockdown$"),
 	selinux("labels", test{pkg: "lsm/selinux", args: []string{"-test.skip=" + bySwitches}}),
 	selinux("switches", test{pkg: "lsm/selinux", run: bySwitches}),
+	{ // alarm timers want a real-time clock
+		name: "clocks", kernels: []string{"6.1", "6.12"}, lsm: "landlock,lockdown,yama", must: "root,alarm-clock",
+		run: []test{{pkg: "rules", run: "^TestClauses$/^sessions$/^(timer|clock)"}},
+	},
 	{
 		name: "modules", kernels: []string{"6.1", "6.12"}, lsm: "landlock,lockdown,yama,bpf", must: "root,lsm-yama,landlock-1,guest",
 		run: []test{{pkg: "lsm/landlock"}, {pkg: "lsm/record"}, {pkg: "rules", run: "^(TestBPFModule|TestLandlockProcesses|TestYama)$"}},

@@ -1,11 +1,15 @@
 package rules_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"strconv"
+	"strings"
 	"syscall"
 	"testing"
+	"time"
 	"unsafe"
 
 	"github.com/stretchr/testify/require"
@@ -20,16 +24,29 @@ import (
 // other is the process that a case has started, in the subject.
 var other int
 
-// sleeper starts a process that ends with the subject.
+// sleeper starts a process that ends with the subject: the test binary, since a guest of the lab has no other program.
 func sleeper(attr syscall.SysProcAttr, files ...*os.File) error {
-	cmd := exec.Command("sleep", "60")
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), envHelper+"=sleeper")
 	attr.Pdeathsig = syscall.SIGKILL
 	cmd.SysProcAttr, cmd.ExtraFiles = &attr, files
 	if err := cmd.Start(); err != nil {
 		return err
 	}
 	other = cmd.Process.Pid
-	return nil
+	// The pipe by which Start hears of the exec is closed shortly before the kernel calls it one.
+	for range 1000 {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", other))
+		if err != nil {
+			return err
+		}
+		f := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
+		if flags, err := strconv.Atoi(f[6]); err != nil || flags&0x40 == 0 { // PF_FORKNOEXEC
+			return err
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return errors.New("the child does not come to its exec")
 }
 
 // openTheWay is how a case learns that its cause was taken away.
@@ -86,6 +103,8 @@ func leading(flags int, f func() error) error {
 }
 
 func sessionCases() []live {
+	var space [64]byte
+	moment := unix.Timespec{Nsec: 1}
 	session, none := eperm.Session, capability.None
 	setpgid := func(pid, pgid int) error { return sys("setpgid", unix.Setpgid(pid, pgid)) }
 	controlling := func(string) eperm.Operation {
@@ -209,6 +228,8 @@ func sessionCases() []live {
 		{name: "chown of a setting", try: func(string) error { return os.Chown("/proc/sys/kernel/hostname", 1, 1) },
 			op: always(op.Chown("/proc/sys/kernel/hostname", 1, 1)), errno: unix.EPERM, cause: eperm.State, cap: none},
 		plain("timerfd_create.EPERM.1", "timerfd_create", unix.SYS_TIMERFD_CREATE, unix.EPERM, capability.CAP_WAKE_ALARM, unix.CLOCK_BOOTTIME_ALARM, 0).free(holding(unix.CAP_WAKE_ALARM)),
+		alarmCase("timer_create.EPERM.1", "timer_create", unix.SYS_TIMER_CREATE, unix.CLOCK_BOOTTIME_ALARM, 0, uintptr(unsafe.Pointer(&space))),
+		alarmCase("k.misc.EPERM.15", "clock_nanosleep", unix.SYS_CLOCK_NANOSLEEP, unix.CLOCK_REALTIME_ALARM, 0, uintptr(unsafe.Pointer(&moment)), 0),
 		{name: "timerfd_settime", subject: kerneltest.Subject{UID: 65534, Prepare: func(c *kerneltest.C) {
 			fd, err := unix.TimerfdCreate(unix.CLOCK_BOOTTIME_ALARM, 0)
 			require.NoError(c, err)
@@ -219,6 +240,20 @@ func sessionCases() []live {
 		}, op: func(string) eperm.Operation { return op.On(alarm, op.Call("timerfd_settime")) }, errno: unix.EPERM, cause: eperm.MissingCapability, cap: capability.CAP_WAKE_ALARM, freed: holding(unix.CAP_WAKE_ALARM)},
 	}
 }
+
+func alarmCase(ids, name string, nr uintptr, args ...uintptr) live {
+	return plain(ids, name, nr, unix.EPERM, capability.CAP_WAKE_ALARM, args...).free(holding(unix.CAP_WAKE_ALARM)).requiring(alarmClock)
+}
+
+// alarmClock is the real-time clock without which alarm timers are EOPNOTSUPP
+// before anybody asks for the capability.
+var alarmClock = kerneltest.Needs("alarm-clock", func() string {
+	var id [64]byte
+	if errors.Is(call("timer_create", unix.SYS_TIMER_CREATE, unix.CLOCK_BOOTTIME_ALARM, 0, uintptr(unsafe.Pointer(&id))), unix.EOPNOTSUPP) {
+		return "a real-time clock that wakes the machine"
+	}
+	return ""
+})
 
 // alarm is the descriptor of a timer that the subject was given.
 var alarm int
