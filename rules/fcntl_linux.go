@@ -31,10 +31,10 @@ var fcntlRules = []check.Rule{
 			dac.Owner(check.Target).If(func(o *check.Operation) bool {
 				return arg("cmd", unix.F_SETFL)(o) && o.Int("arg")&unix.O_NOATIME != 0
 			}),
-			lease.If(arg("cmd", unix.F_SETLEASE)),              // fs/locks.c:vfs_setlease
-			pipeSize.If(arg("cmd", unix.F_SETPIPE_SZ)),         // fs/pipe.c:pipe_set_size
-			addSeals.If(arg("cmd", unix.F_ADD_SEALS)),          // mm/memfd.c:memfd_add_seals
-			dac.Owner(check.Target).If(arg("cmd", fSetRWHint)), // fcntl_set_rw_hint
+			lease.If(arg("cmd", unix.F_SETLEASE)),      // fs/locks.c:vfs_setlease
+			pipeSize.If(arg("cmd", unix.F_SETPIPE_SZ)), // fs/pipe.c:pipe_set_size
+			addSeals.If(arg("cmd", unix.F_ADD_SEALS)),  // mm/memfd.c:memfd_add_seals
+			hintOwner.If(arg("cmd", fSetRWHint)),       // fcntl_set_rw_hint
 		),
 	},
 }

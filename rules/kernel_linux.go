@@ -3,9 +3,75 @@ package rules
 import (
 	"fmt"
 
+	"github.com/go-eperm/eperm/capability"
 	"github.com/go-eperm/eperm/check"
+	seccomp "github.com/go-eperm/eperm/seccomp/gates"
 	"github.com/go-eperm/eperm/sysctl"
+	"github.com/go-eperm/eperm/userns"
 )
+
+// A release is a release of Linux; the zero value is before all.
+type release struct{ major, minor int }
+
+func (r release) String() string { return fmt.Sprintf("Linux %d.%d", r.major, r.minor) }
+
+// A span is the releases that do something: from since on, before until (zero: to
+// this day). Where stable kernels took a change up, it is no difference between them.
+type span struct{ since, until release }
+
+// includes says whether the running kernel is of the span.
+func (s span) includes(p *check.Pass) (in, known bool) {
+	if s.since != (release{}) {
+		if later, ok := kernelSince(p, s.since.major, s.since.minor); !ok || !later {
+			return false, ok
+		}
+	}
+	if s.until != (release{}) {
+		later, ok := kernelSince(p, s.until.major, s.until.minor)
+		return !later, ok
+	}
+	return true, true
+}
+
+// The kernels that count another capability than those of today. Each was tried
+// on kernels of both sides.
+var (
+	// net/core/sock.c: SO_MARK and SO_PRIORITY took CAP_NET_ADMIN alone.
+	markedByAdmin = span{until: release{5, 17}}
+	// kernel/printk/printk.c:check_syslog_permissions let CAP_SYS_ADMIN stand in.
+	syslogByAdmin = span{until: release{6, 9}}
+	// net/core/sock.c: SO_BUSY_POLL could not be raised without CAP_NET_ADMIN.
+	busyPollAsked = span{until: release{6, 6}}
+	// net/core/rtnetlink.c:rtnetlink_bind keeps the groups of multicast routes.
+	multicastKept = span{since: release{6, 3}}
+	// kernel/bpf/syscall.c:bpf_charge_memlock counted maps and programs as locked memory; now the memory controller does.
+	bpfLocksMemory = span{until: release{5, 11}}
+	// fs/fhandle.c:may_decode_fh lets the owner of a mount open directories.
+	handlesOfOwners = span{since: release{6, 11}}
+)
+
+// capsOf is caps, or those that counted on kernels of the span.
+func capsOf(p *check.Pass, s span, then, caps []check.Cap) (list []check.Cap, known bool) {
+	in, known := s.includes(p)
+	if in {
+		return then, known
+	}
+	return caps, known
+}
+
+// differing is capability.Verdict where older kernels count other capabilities:
+// the version is asked for only where it matters.
+func differing(p *check.Pass, s span, then, caps []check.Cap, where userns.Where, because string) check.Verdict {
+	now, before := capability.Verdict(p, where, because, caps...), capability.Verdict(p, where, because, then...)
+	if now.Decision == check.Allows && before.Decision == check.Allows {
+		return now
+	}
+	list, known := capsOf(p, s, then, caps)
+	if !known {
+		return p.UnknownFor("which capability counts differs between kernels, and this one's version could not be read")
+	}
+	return capability.Verdict(p, where, because, list...)
+}
 
 // since is a gate that the kernel has, at this place, from that version on.
 func since(major, minor int, g check.Gate) check.Gate { return versioned(g, major, minor, true) }
@@ -46,6 +112,10 @@ func versioned(g check.Gate, major, minor int, from bool) check.Gate {
 // kernelSince says whether the running kernel is that version or later.
 func kernelSince(p *check.Pass, major, minor int) (later, ok bool) {
 	s, err := sysctl.Value.ReadErr(p, "kernel.osrelease")
+	if (err != nil || s.Absent) && p.World.Live() { // without /proc
+		r, ok := seccomp.Running.Read(p, "")
+		return r.Major > major || r.Major == major && r.Minor >= minor, ok
+	}
 	if err != nil || s.Absent {
 		return false, false
 	}

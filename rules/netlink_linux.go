@@ -87,14 +87,20 @@ func auditGroups(o *check.Operation) bool {
 }
 
 // multicastRoutes is net/core/rtnetlink.c:rtnetlink_bind: two groups of
-// rtnetlink are kept for CAP_NET_ADMIN (since Linux 6.3).
+// rtnetlink are kept for CAP_NET_ADMIN.
 var multicastRoutes = check.Gate{Doc: &groupDoc, Param: "CAP_NET_ADMIN", When: func(o *check.Operation) bool {
 	const routes = 1<<(unix.RTNLGRP_IPV4_MROUTE_R-1) | 1<<(unix.RTNLGRP_IPV6_MROUTE_R-1)
 	return toNetlink(o) && o.Int("proto") == unix.NETLINK_ROUTE && o.Int("groups")&routes != 0
 }, Run: func(p *check.Pass) check.Verdict {
 	v := capability.Verdict(p, netOwner, "this group tells of multicast routes", capability.CAP_NET_ADMIN)
-	if v.Decision == check.Denies && p.Seen == 0 {
-		return p.UnknownFor("the groups of multicast routes take CAP_NET_ADMIN on some kernels")
+	if v.Decision != check.Denies {
+		return v
+	}
+	switch in, known := multicastKept.includes(p); {
+	case !known:
+		return p.UnknownFor("the groups of multicast routes take CAP_NET_ADMIN since " + multicastKept.since.String() + ", and this kernel's version could not be read")
+	case !in:
+		return p.AllowFor("open to all before " + multicastKept.since.String())
 	}
 	return v
 }}

@@ -83,7 +83,7 @@ var control = check.Gate{Doc: &controlDoc, When: func(o *check.Operation) bool {
 	name := p.Op.Int("optname")
 	switch level := p.Op.Int("level"); {
 	case level == unix.SOL_SOCKET && name == unix.SO_MARK:
-		return capability.Verdict(p, netOwner, "the control message SO_MARK is privileged", rawOrAdmin...)
+		return differing(p, markedByAdmin, netAdmin, rawOrAdmin, netOwner, "the control message SO_MARK is privileged")
 	case level == unix.IPPROTO_IPV6 && (name == unix.IPV6_HOPOPTS || name == unix.IPV6_2292HOPOPTS || name == unix.IPV6_DSTOPTS || name == unix.IPV6_2292DSTOPTS || name == unix.IPV6_RTHDRDSTOPTS):
 		return capability.Verdict(p, netOwner, "control messages of hop-by-hop and destination options are privileged", netRaw...)
 	}

@@ -50,7 +50,7 @@ var privilegedOptions = []privilegedOption{
 	{unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, "SO_RCVBUFFORCE", true, syscall.EPERM, netAdmin, "", nil},
 	{unix.SOL_SOCKET, unix.SO_MARK, "SO_MARK", false, syscall.EPERM, rawOrAdmin, "", nil},
 	{unix.SOL_SOCKET, 75, "SO_RCVMARK", false, syscall.EPERM, rawOrAdmin, "only Linux 6.4 asks", nil},
-	{unix.SOL_SOCKET, unix.SO_BUSY_POLL, "SO_BUSY_POLL", true, syscall.EPERM, netAdmin, "a value that is not raised is free, and any since Linux 6.6", zero},
+	{unix.SOL_SOCKET, unix.SO_BUSY_POLL, "SO_BUSY_POLL", true, syscall.EPERM, netAdmin, "a value that is not raised is free", zero},
 	{unix.SOL_SOCKET, unix.SO_PREFER_BUSY_POLL, "SO_PREFER_BUSY_POLL", true, syscall.EPERM, netAdmin, "", zero},
 	{unix.SOL_SOCKET, unix.SO_BUSY_POLL_BUDGET, "SO_BUSY_POLL_BUDGET", true, syscall.EPERM, netAdmin, "a value that is not raised is free", notRaised},
 	{unix.SOL_SOCKET, unix.SO_TXTIME, "SO_TXTIME", false, syscall.EPERM, netAdmin, "CLOCK_MONOTONIC is free", monotonic},
@@ -90,7 +90,18 @@ var sockopt = check.Gate{Doc: &sockoptDoc, Run: func(p *check.Pass) check.Verdic
 		if o.initial {
 			where = userns.Initial()
 		}
-		v := capability.Verdict(p, where, "the socket option "+o.title+" is privileged", o.caps...)
+		because := "the socket option " + o.title + " is privileged"
+		v := capability.Verdict(p, where, because, o.caps...)
+		switch {
+		case o.level != unix.SOL_SOCKET:
+		case o.name == unix.SO_MARK || o.name == unix.SO_PRIORITY:
+			v = differing(p, markedByAdmin, netAdmin, rawOrAdmin, where, because)
+		case o.name == unix.SO_BUSY_POLL && v.Decision == check.Denies:
+			in, ok := busyPollAsked.includes(p)
+			if ok && !in {
+				return p.AllowFor("any value is free on this kernel (since " + busyPollAsked.until.String() + ")")
+			}
+		}
 		if v.Decision != check.Denies {
 			return v
 		}
@@ -100,7 +111,7 @@ var sockopt = check.Gate{Doc: &sockoptDoc, Run: func(p *check.Pass) check.Verdic
 		case maybe == "" && o.free != nil:
 			maybe = "0 is free"
 		case o.name == unix.SO_BUSY_POLL:
-			known = false // it depends on the kernel too
+			known = false // it depends on the value before
 		}
 		if maybe == "" || known && o.free != nil {
 			return v

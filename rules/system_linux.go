@@ -56,7 +56,7 @@ var systemRules = []check.Rule{
 	},
 	{
 		Name: "bpf", Calls: []string{"bpf"}, Doc: "load or use BPF programs and maps",
-		Gates: check.Gates(seccomp.Filter, known("cmd"), bpfUnprivileged, bpfExtra, bpfAttach, check.When(getsPinned, way(check.Target)...), bpfPin.If(getsPinned), bpfUse, bpfVerifier, lsm.Hooks(lsm.Other, "bpf")), // kernel/bpf/syscall.c:__sys_bpf
+		Gates: check.Gates(seccomp.Filter, known("cmd"), bpfUnprivileged, bpfExtra, bpfMemory, bpfAttach, check.When(getsPinned, way(check.Target)...), bpfPin.If(getsPinned), bpfUse, bpfVerifier, lsm.Hooks(lsm.Other, "bpf")), // kernel/bpf/syscall.c:__sys_bpf
 	},
 	{
 		Name: "perf_event_open", Calls: []string{"perf_event_open"}, Doc: "open a performance counter",
@@ -90,7 +90,7 @@ var systemRules = []check.Rule{
 	},
 	{
 		Name: "handle", Calls: []string{"open_by_handle_at"}, Doc: "open a file by its handle",
-		Gates: check.Gates(seccomp.Filter, need(userns.Initial(), capability.CAP_DAC_READ_SEARCH)), // fs/fhandle.c:handle_to_path
+		Gates: check.Gates(seccomp.Filter, handleOwner), // fs/fhandle.c:handle_to_path
 	},
 	{
 		Name: "vhangup", Calls: []string{"vhangup"}, Doc: "hang up the terminal",
@@ -140,7 +140,7 @@ var syslogGate = check.Gate{Doc: &syslogDoc, Param: "CAP_SYSLOG", Run: func(p *c
 		}
 		because = "kernel.dmesg_restrict is 1"
 	}
-	return capability.Verdict(p, userns.Initial(), because, capability.CAP_SYSLOG)
+	return differing(p, syslogByAdmin, []check.Cap{capability.CAP_SYSLOG, capability.CAP_SYS_ADMIN}, []check.Cap{capability.CAP_SYSLOG}, userns.Initial(), because)
 }}
 
 var bpfDoc = check.Doc{
