@@ -40,7 +40,7 @@ var cgroupRules = []check.Rule{
 		When: func(o *check.Operation) bool { return o.Has("cgroup") || o.Has("cgroup_fd") },
 		Gates: check.Gates( // kernel/cgroup/cgroup.c:cgroup_css_set_fork
 			seccomp.Filter,
-			check.When(flagged(unix.CLONE_NEWUSER), usernsClone, chrooted, mappedSelf, userns.Restricted, usernsCount),
+			check.When(flagged(unix.CLONE_NEWUSER), usernsClone, chrooted, mappedSelf, userns.Restricted, countOf("user")),
 			check.When(otherNamespaces, need(userns.Own(), capability.CAP_SYS_ADMIN)...),
 			cgroupTarget, cgroupAncestor,
 		),

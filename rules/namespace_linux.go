@@ -22,8 +22,9 @@ var namespaceRules = []check.Rule{
 		Gates: check.Gates( // kernel/fork.c:ksys_unshare, copy_process → kernel/nsproxy.c, kernel/user_namespace.c:create_user_ns
 			seccomp.Filter,
 			known("flags"),
-			check.When(flagged(unix.CLONE_NEWUSER), check.Gates(usernsCount, usernsClone, chrooted, mappedSelf, userns.Restricted, lsm.Hooks(lsm.Other, "userns_create"))...),
+			check.When(flagged(unix.CLONE_NEWUSER), check.Gates(nsDepth, countOf("user"), usernsClone, chrooted, mappedSelf, userns.Restricted, lsm.Hooks(lsm.Other, "userns_create"))...),
 			check.When(otherNamespaces, need(userns.Own(), capability.CAP_SYS_ADMIN)...),
+			nsCounts(),
 			check.When(choosesPID, need(userns.OwnerOf("pid"), capability.CAP_CHECKPOINT_RESTORE, capability.CAP_SYS_ADMIN)...), // kernel/pid.c:alloc_pid
 		),
 		After: afterUnshare,
@@ -187,22 +188,67 @@ var mappedSelf = check.Gate{Doc: &mappedSelfDoc, Run: func(p *check.Pass) check.
 	return p.Allow()
 }}
 
-var usernsCountDoc = check.Doc{
-	ID: "userns.count", Title: "user.max_user_namespaces",
-	Text:   "user.max_user_namespaces bounds how many a user may make, per user namespace; beyond, the errno is ENOSPC.",
+var nsCountDoc = check.Doc{
+	ID: "userns.count", Title: "number of namespaces",
+	Text: "user.max_user_namespaces and its like bound how many namespaces of a kind a user may have, in each user namespace and in all that it lies in; " +
+		"beyond, the errno is ENOSPC. The limits of outer namespaces, and how many there are, are shown to nobody.",
 	Kernel: "kernel/ucount.c:inc_ucount",
 	Man:    "namespaces(7)",
 	Cause:  check.Sysctl,
 	Errnos: []syscall.Errno{syscall.ENOSPC},
 }
 
-var usernsCount = check.Gate{Doc: &usernsCountDoc, Run: func(p *check.Pass) check.Verdict {
-	n, err := sysctl.Number(p, "user.max_user_namespaces", 1)
+// countOf is the gate of the limit on namespaces of a kind, "user".
+func countOf(kind string) check.Gate {
+	name := "user.max_" + kind + "_namespaces"
+	return check.Gate{Doc: &nsCountDoc, Param: name, Run: func(p *check.Pass) check.Verdict {
+		n, err := sysctl.Number(p, name, 1)
+		switch {
+		case err != nil:
+			return p.UnknownFor(err.Error())
+		case n == 0:
+			return p.Deny(name+" is 0", sysctl.Set(name, "15000"))
+		}
+		return p.Faint(fmt.Sprintf("%s is %d; how many this user has is not shown", name, n))
+	}}
+}
+
+// nsCounts are the limits on the other kinds, in the order in which they are made.
+func nsCounts() (out []check.Gate) { // kernel/nsproxy.c:create_new_namespaces
+	for _, k := range userns.Kinds() {
+		if k.Name != "user" {
+			out = append(out, countOf(k.Name).If(flagged(int64(k.Flag))))
+		}
+	}
+	return out
+}
+
+var nsDepthDoc = check.Doc{
+	ID: "userns.depth", Title: "depth of user namespaces",
+	Text:   "User namespaces nest 33 levels below the initial one; one more is ENOSPC (EUSERS before Linux 4.9).",
+	Kernel: "kernel/user_namespace.c:create_user_ns",
+	Man:    "user_namespaces(7)",
+	Cause:  check.UserNamespace,
+	Errnos: []syscall.Errno{syscall.ENOSPC, syscall.EUSERS},
+}
+
+var nsDepth = check.Gate{Doc: &nsDepthDoc, Run: func(p *check.Pass) check.Verdict {
+	ns, ok := userns.NS.Read(p, "user")
 	switch {
-	case err != nil:
-		return p.UnknownFor(err.Error())
-	case n == 0:
-		return p.Deny("user.max_user_namespaces is 0", sysctl.Set("user.max_user_namespaces", "15000"))
+	case !ok:
+		return p.Unknown()
+	case ns.Inode == userns.InitInode:
+		return p.AllowFor("in the initial user namespace")
+	}
+	a, ok := userns.Ancestry.Read(p, "")
+	if !ok {
+		return p.Unknown()
+	}
+	switch n, known := a.Depth(); {
+	case !known:
+		return p.Faint("how deep this user namespace lies cannot be seen from inside")
+	case n >= userns.MaxDepth:
+		return p.Deny(fmt.Sprintf("the task's user namespace lies %d levels below the initial one, as deep as they go", n), check.Change{Kind: check.ChangeCode, Text: "do not nest user namespaces that deep: one is enough to hold capabilities"})
 	}
 	return p.Allow()
 }}

@@ -26,11 +26,24 @@ func Describe(w *check.World) string {
 	outside, ok := m.Outside(ids.EUID)
 	switch {
 	case ok && ids.EUID == 0 && outside != 0:
-		return fmt.Sprintf("The task is root of a user namespace only: outside it is uid %d, an ordinary user, and its capabilities count only over what that namespace owns.", outside)
+		return fmt.Sprintf("The task is root of a user namespace only: outside it is uid %d, an ordinary user, and its capabilities count only over what that namespace owns.", outside) + lineage(w)
 	case ok:
-		return fmt.Sprintf("The task is uid %d in a user namespace, which is uid %d outside: its capabilities count only over what that namespace owns.", ids.EUID, outside)
+		return fmt.Sprintf("The task is uid %d in a user namespace, which is uid %d outside: its capabilities count only over what that namespace owns.", ids.EUID, outside) + lineage(w)
 	}
-	return "The task is in a user namespace in which its own uid has no mapping."
+	return "The task is in a user namespace in which its own uid has no mapping." + lineage(w)
+}
+
+// lineage says how deep the namespace lies, where that can be seen, and who
+// made it where that is not who the task is.
+func lineage(w *check.World) string {
+	a, err := Ancestry.Get(w, "")
+	if err != nil {
+		return ""
+	}
+	if n, ok := a.Depth(); ok && n > 1 {
+		return fmt.Sprintf(" It lies %d levels below the initial one: %s.", n, a.show())
+	}
+	return ""
 }
 
 var restrictedDoc = check.Doc{
