@@ -57,9 +57,9 @@ func TestLineOfUserNamespaces(t *testing.T) {
 	require.NoError(t, os.WriteFile(script, []byte(`[ "$1" -eq 0 ] || exec unshare --user --map-root-user sh "$0" $(($1 - 1))
 unshare --user true 2>&1 || true
 echo ready
-read x
+while read -r f; do if cat "$f" >/dev/null 2>&1; then echo yes; else echo no; fi; done
 `), 0o755))
-	nested := func(levels int) (pid int, said string) {
+	nested := func(levels int) (pid int, said string, reads func(string) bool) {
 		cmd := exec.Command("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "sh", script, fmt.Sprint(levels))
 		in, err := cmd.StdinPipe()
 		require.NoError(t, err)
@@ -71,14 +71,19 @@ read x
 		for lines.Scan() && lines.Text() != "ready" {
 			said += lines.Text()
 		}
-		return cmd.Process.Pid, said
+		return cmd.Process.Pid, said, func(file string) bool {
+			_, err := in.Write([]byte(file + "\n"))
+			require.NoError(t, err)
+			require.True(t, lines.Scan())
+			return lines.Text() == "yes"
+		}
 	}
 	forecast := func(pid int) eperm.Forecast {
 		e := eperm.Explainer{PID: pid}
 		return e.Preflight(op.Unshare(unix.CLONE_NEWUSER))
 	}
 	for levels, more := range map[int]bool{1: true, 3: true, userns.MaxDepth: false} {
-		pid, said := nested(levels)
+		pid, said, _ := nested(levels)
 		w := check.LiveTask(pid, pid, check.Options{})
 		a, err := userns.Ancestry.Get(w, "")
 		require.NoError(t, err)
@@ -102,6 +107,27 @@ read x
 			require.Contains(t, userns.Describe(w), "It lies 3 levels below the initial one: ")
 		}
 	}
+	// The files that its root may touch are those of mapped owners, in the numbers of who looks.
+	pid, _, reads := nested(1)
+	dir := publicDir(t)
+	for owner, want := range map[int]check.Decision{0: check.Denies, 65534: check.Allows, 1000: check.Denies} {
+		file := fmt.Sprintf("%s/of-%d", dir, owner)
+		require.NoError(t, os.WriteFile(file, nil, 0o600))
+		require.NoError(t, os.Chown(file, owner, owner))
+		require.NoError(t, os.Chmod(file, 0))
+		e := eperm.Explainer{PID: pid}
+		f := e.Preflight(op.Open(file, os.O_RDONLY))
+		require.Equal(t, want == check.Allows, reads(file), file)
+		require.Equal(t, want, f.Decision, "%s: %s", file, f.Diagnosis.Summary)
+		if want == check.Denies {
+			require.Equal(t, eperm.UserNamespace, f.Diagnosis.Cause)
+		}
+	}
+}
+
+// From inside, a line of user namespaces is its end.
+func TestLineFromInside(t *testing.T) {
+	kerneltest.Require(t, kerneltest.Root, kerneltest.UserNS)
 	kerneltest.Child(t, kerneltest.Subject{Cloneflags: unix.CLONE_NEWUSER}, func(c *kerneltest.C) {
 		w := check.Live(check.Options{})
 		a, err := userns.Ancestry.Get(w, "")

@@ -212,10 +212,10 @@ func capOver(p *check.Pass, name string, f inode.File, because string, mapped []
 		}
 		// An unmapped id shows as the overflow id (fs/stat.c:from_kuid_munged);
 		// where that is mapped itself it could be either.
-		if m.Has(id.id) && ambiguous(p, id.kind, id.id) {
+		if userns.Shown(p.World, m, id.id) && ambiguous(p, id.kind, id.id) {
 			return p.UnknownFor(fmt.Sprintf("the %s of %s is shown as %d, which stands for ids without mapping too", id.kind, check.Printable(name), id.id))
 		}
-		if !m.Has(id.id) {
+		if !userns.Shown(p.World, m, id.id) {
 			return p.Deny(fmt.Sprintf("%s, and %s of %s (shown as %d) has no mapping in this user namespace, so no capability held in it counts over the file",
 				because, map[string]string{"uid": "the owner", "gid": "the group"}[id.kind], check.Printable(name), id.id),
 				check.Change{Kind: check.MapID, Name: id.kind, Path: name, Value: strconv.Itoa(int(id.id)), Assume: []check.Assumption{userns.Move()}},

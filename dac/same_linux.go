@@ -40,12 +40,12 @@ func ambiguous(p *check.Pass, kind string, id uint32) bool {
 // a user namespace, those without mapping all show as the overflow id.
 func standsForOthers(p *check.Pass, kind string, id uint32) bool {
 	ns, ok := userns.NS.Read(p, "user")
-	if ok && ns.Inode == userns.InitInode {
+	if ok && ns.Inode == userns.InitInode || userns.ShowsAll(p.World) {
 		return false
 	}
 	m, ok := userns.Map.Read(p, kind)
 	switch {
-	case !ok || !m.Has(id):
+	case !ok || !userns.Shown(p.World, m, id):
 		return true
 	case m.Full():
 		return false

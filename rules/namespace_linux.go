@@ -180,7 +180,7 @@ var mappedSelf = check.Gate{Doc: &mappedSelfDoc, Run: func(p *check.Pass) check.
 		if !ok {
 			return p.Unknown()
 		}
-		if !m.Has(id.id) {
+		if !userns.Shown(p.World, m, id.id) {
 			return p.Deny(fmt.Sprintf("the task's effective %s (shown as %d) has no mapping in its user namespace (%s_map: %q)", id.kind, id.id, id.kind, m.String()),
 				check.Change{Kind: check.MapID, Name: id.kind, Value: fmt.Sprint(id.id), Text: "write a map that covers it"})
 		}

@@ -184,6 +184,27 @@ func (m IDMap) Outside(id uint32) (uint32, bool) {
 	return 0, false
 }
 
+// Shown says whether an id, as this process shows it, is mapped in the task's
+// user namespace. Another task's ids, and its maps, are shown in this process's numbers.
+func Shown(w *check.World, m IDMap, id uint32) bool {
+	if !w.Live() || w.Task().Self {
+		return m.Has(id)
+	}
+	for _, r := range m.Ranges {
+		if id >= r.Outside && id-r.Outside < r.Count {
+			return true
+		}
+	}
+	return false
+}
+
+// ShowsAll says whether every id has a number of its own as this process shows
+// it: it looks at another task, from the initial user namespace.
+func ShowsAll(w *check.World) bool {
+	var st unix.Stat_t
+	return w.Live() && !w.Task().Self && unix.Stat("/proc/thread-self/ns/user", &st) == nil && st.Ino == InitInode
+}
+
 // Covers says whether count ids from first on are mapped by one line
 // (kernel/user_namespace.c:map_id_range_down).
 func (m IDMap) Covers(first, count uint32) bool {
