@@ -66,7 +66,8 @@ func questions(p *check.Pass, h module.Hook, subject string) (list []question, k
 		return files(p, check.Target, always("setattr"))
 	case "inode_setxattr":
 		if p.Op.Str("name") == "security.selinux" {
-			return files(p, check.Target, always("relabelfrom"))
+			q, _ := files(p, check.Target, always("relabelfrom"))
+			return q, false // and what the new label needs, which the operation does not hold
 		}
 		return files(p, check.Target, always("setattr"))
 	case "file_open":
@@ -97,17 +98,28 @@ func questions(p *check.Pass, h module.Hook, subject string) (list []question, k
 		v, ok2 := files(p, check.Target, always("rename"))
 		n, ok3 := files(p, check.NewParent, always("search", "add_name"))
 		return append(append(q, v...), n...), ok1 && ok2 && ok3 && p.Op.Str("newpath") != ""
-	case "sb_mount":
-		if p.Op.Int("flags")&unix.MS_REMOUNT == 0 {
-			return files(p, check.Target, always("mounton"))
+	case "inode_file_setattr": // Linux 6.17: what file_ioctl has asked already
+		if p.Op.Int("request") == unix.FS_IOC_SETFLAGS {
+			return files(p, check.Target, always("setattr"))
 		}
+	case "inode_getxattr", "inode_listxattr":
+		return files(p, check.Target, always("getattr"))
+	case "file_ioctl":
+		return ioctl(p)
+	case "mmap_file":
+		return mapping(p, subject)
+	case "path_notify":
+		q, ok := files(p, check.Target, always("watch"))
+		return q, ok && len(q) == 0 // and watch_reads and others, by the mask
+	case "sb_mount", "sb_umount":
+		return mounting(p, h.Name)
 	case "task_kill":
 		return process(p, signalPerm(p.Op.Int("sig")))
 	case "ptrace_access_check":
 		if p.Op.Is("ptrace", "process_vm_readv", "process_vm_writev", "pidfd_getfd") && p.Op.Int("request") != unix.PTRACE_TRACEME {
 			return process(p, "ptrace")
 		}
-	case "task_setnice", "task_setscheduler":
+	case "task_setnice", "task_setscheduler", "task_setioprio", "task_movememory":
 		if p.Op.Int("pid") != 0 {
 			return process(p, "setsched")
 		}
@@ -125,6 +137,29 @@ func questions(p *check.Pass, h module.Hook, subject string) (list []question, k
 			q, _ := self(class, map[string]string{"socket_bind": "bind", "socket_connect": "connect"}[h.Name])
 			return append(q, address(p, class, h.Name)...), true
 		}
+	case "socket_sendmsg":
+		if class := socketClass(p.Op.Int("family"), p.Op.Int("type")&0xf); class != "" {
+			return self(class, "write")
+		}
+	case "unix_stream_connect":
+		return peer(p)
+	case "task_setpgid":
+		if pid := p.Op.Int("pid"); pid != 0 && pid != int64(p.World.Task().PID) {
+			return process(p, "setpgid")
+		}
+		return self("process", "setpgid")
+	case "syslog":
+		return kernelLog(p)
+	case "bpf":
+		switch perm := map[int64]string{0: "map_create", 5: "prog_load"}[p.Op.Int("cmd")]; { // BPF_MAP_CREATE, BPF_PROG_LOAD
+		case perm != "":
+			return self("bpf", perm)
+		case p.Op.Has("cmd"):
+			return nil, true
+		}
+	case "perf_event_open":
+		q, _ := self("perf_event", "open")
+		return q, false // and cpu, kernel and tracepoint, by the event
 	case "ipc_associate", "ipc_permission":
 		return ipc(p, subject)
 	case "userns_create":

@@ -57,6 +57,9 @@ func deny(p *check.Pass, q question, a Answer, also ...question) check.Verdict {
 			Warn: "It switches everything that the policy hangs on it, not this access alone: semanage boolean -l says what it is for."})
 	}
 	q.denied = a.Denied
+	if !ruled {
+		changes = append(changes, perhaps(p, q)...)
+	}
 	if rules, assume := rulesFor(append([]question{q}, also...)); rules != "" {
 		warn := "It allows this to every process of " + domain(subject) + "."
 		if !ruled {
@@ -227,6 +230,20 @@ func realPath(p *check.Pass, q question) string {
 		return ""
 	}
 	return w.Path
+}
+
+// perhaps are booleans that are off and that the access may hang on, by what is known of
+// policies; it is not supposed that one is enough.
+func perhaps(p *check.Pass, q question) (changes []check.Change) {
+	target, _ := typeOf(q.object)
+	for _, b := range mayBe(domain(q.subject), q.class, target, q.denied) {
+		if now, err := Boolean.ReadErr(p, b.name); err != nil || now.Set == (b.value == "on") {
+			continue
+		}
+		changes = append(changes, check.Change{Kind: check.SetBoolean, Name: b.name, Value: b.value, Risk: check.MediumRisk,
+			Warn: "Whether this is enough is not known: the rules of the policy could not be read. Its documents say that such an access hangs on it (sesearch -A -b " + b.name + " shows the rules)."})
+	}
+	return changes
 }
 
 // rulingOf is what the rules of the policy's file say; false where it cannot be read.

@@ -130,6 +130,30 @@ func attempts(dir string, other int) []attempt {
 		{"chmod", func() error { return os.Chmod(filepath.Join(dir, "open"), 0o600) }, op.Chmod(filepath.Join(dir, "open"), 0o600), unix.EACCES, none},
 		{"mount", func() error { return unix.Mount("none", filepath.Join(dir, "d"), "tmpfs", 0, "") }, op.Mount("none", filepath.Join(dir, "d"), "tmpfs", 0), unix.EACCES, none},
 		{"raw socket", raw, op.Socket(unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_ICMP), unix.EACCES, none},
+		{"setpgid", func() error { return unix.Setpgid(0, 0) }, op.Setpgid(0, 0), unix.EACCES, none},
+		{"map", func() error {
+			f, err := os.Open(filepath.Join(dir, "open"))
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			b, err := unix.Mmap(int(f.Fd()), 0, 1, unix.PROT_READ, unix.MAP_PRIVATE)
+			if err == nil {
+				_ = unix.Munmap(b)
+			}
+			return os.NewSyscallError("mmap", err)
+		}, op.Mmap(filepath.Join(dir, "open"), unix.PROT_READ, unix.MAP_PRIVATE), unix.EACCES, none},
+		{"attributes", func() error {
+			f, err := os.Open(filepath.Join(dir, "open"))
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			return os.NewSyscallError("ioctl", unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS, 0))
+		}, op.Chattr(filepath.Join(dir, "open"), 0), unix.EACCES, none},
+		{"bind mount", func() error {
+			return unix.Mount(filepath.Join(dir, "d"), filepath.Join(dir, "d"), "", unix.MS_BIND, "")
+		}, op.Mount(filepath.Join(dir, "d"), filepath.Join(dir, "d"), "", unix.MS_BIND), unix.EACCES, none},
 		{"signal", func() error { return unix.Kill(other, 0) }, op.Kill(other, 0), unix.EACCES, none},
 		{"ptrace", func() error { return unix.PtraceAttach(other) }, op.Ptrace(other), unix.EACCES, none},
 		{"capability", func() error { return unix.Sethostname([]byte("x")) }, op.Sethostname(), unix.EPERM, capability.CAP_SYS_ADMIN},
@@ -208,6 +232,21 @@ func TestWithoutTheRightToAsk(t *testing.T) {
 	})
 }
 
+// TestOrdinaryUser: the policy answers everybody whose domain may ask.
+func TestOrdinaryUser(t *testing.T) {
+	dir := place(t)
+	in(t, "confined_t")
+	kerneltest.Child(t, kerneltest.Subject{UID: 1000}, func(c *kerneltest.C) {
+		require.Equal(c, 1000, os.Getuid())
+		path := filepath.Join(dir, "secret")
+		_, err := os.ReadFile(path)
+		require.ErrorIs(c, err, unix.EACCES)
+		d := eperm.Explain(err, op.Open(path, unix.O_RDONLY))
+		require.Equal(c, eperm.SELinux, d.Cause, "%+v", d)
+		require.Equal(c, eperm.Confirmed, d.Certainty, "%+v", d)
+	})
+}
+
 // TestPermissive: what only writes down is never blamed.
 func TestPermissive(t *testing.T) {
 	dir := place(t)
@@ -263,4 +302,15 @@ func TestFromOutside(t *testing.T) {
 	require.Contains(t, d.Summary, "blind_t { read }")
 	d = e.Explain(unix.EACCES, op.Open(filepath.Join(dir, "open"), unix.O_RDONLY))
 	require.Equal(t, eperm.Unexplained, d.Certainty, "the policy allows this: %+v", d)
+	for reason, o := range map[string]eperm.Operation{
+		"blind_t { setattr } on": op.Chmod(filepath.Join(dir, "open"), 0o600),
+		"blind_t { connect } of": op.Connect("tcp4", "127.0.0.1:80"),
+		"blind_t { ptrace } on":  op.Ptrace(os.Getpid()),
+		"blind_t { write } on":   op.Mkdir(filepath.Join(dir, "new")),
+	} {
+		d := e.Explain(unix.EACCES, o)
+		require.Contains(t, d.Summary, reason)
+		require.Equal(t, eperm.SELinux, d.Cause, "%+v", d)
+		require.Equal(t, eperm.Confirmed, d.Certainty, "%+v", d)
+	}
 }

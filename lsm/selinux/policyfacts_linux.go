@@ -265,3 +265,31 @@ var Undefined = check.Probe[task.Flag]{Name: "selinux_undefined", Source: root +
 	n, err := number(k, root+"deny_unknown")
 	return task.Flag{Set: n == 0}, err
 }}
+
+// TypeContext is the context of a file system of a type, the key, where no option of the
+// mount sets another.
+var TypeContext = check.Probe[task.Text]{Name: "selinux_fs", Source: root + "policy", Needs: loaded.Needs, Live: func(k *check.Kernel, key string) (task.Text, error) {
+	p, err := loaded.Get(k.World(), "")
+	if err != nil {
+		return task.Text{}, err
+	}
+	return context(p.fileSystem(key))
+}}
+
+// InitialContext is the context of what has none of its own: "kernel".
+var InitialContext = check.Probe[task.Text]{Name: "selinux_initial", Source: root + "initial_contexts", Live: func(k *check.Kernel, key string) (task.Text, error) {
+	if !identifier(key) {
+		return task.Text{}, fmt.Errorf("initial context %.40q", key)
+	}
+	b, err := k.ReadFile(root + "initial_contexts/" + key)
+	return task.Text{S: strings.TrimRight(string(b), "\x00\n")}, err
+}}
+
+// Boolean is whether a boolean of the policy, the key, is on.
+var Boolean = check.Probe[task.Flag]{Name: "selinux_boolean", Source: root + "booleans", Live: func(k *check.Kernel, key string) (task.Flag, error) {
+	if !identifier(key) {
+		return task.Flag{}, fmt.Errorf("boolean %.40q", key)
+	}
+	b, err := k.ReadFile(root + "booleans/" + key) // "1 1": now, and once pending values are in force
+	return task.Flag{Set: strings.HasPrefix(string(b), "1")}, err
+}}
