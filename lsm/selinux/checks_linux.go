@@ -98,10 +98,6 @@ func questions(p *check.Pass, h module.Hook, subject string) (list []question, k
 		v, ok2 := files(p, check.Target, always("rename"))
 		n, ok3 := files(p, check.NewParent, always("search", "add_name"))
 		return append(append(q, v...), n...), ok1 && ok2 && ok3 && p.Op.Str("newpath") != ""
-	case "inode_file_setattr": // Linux 6.17: what file_ioctl has asked already
-		if p.Op.Int("request") == unix.FS_IOC_SETFLAGS {
-			return files(p, check.Target, always("setattr"))
-		}
 	case "inode_getxattr", "inode_listxattr":
 		return files(p, check.Target, always("getattr"))
 	case "file_ioctl":
