@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"syscall"
 	"unsafe"
 
@@ -79,6 +80,10 @@ func setCaps(on scope, eff, perm, inh uint64) error {
 		{Effective: uint32(eff), Permitted: uint32(perm), Inheritable: uint32(inh)},
 		{Effective: uint32(eff >> 32), Permitted: uint32(perm >> 32), Inheritable: uint32(inh >> 32)},
 	}
+	var keep runtime.Pinner // other threads read it, while the stack of this one may move
+	defer keep.Unpin()
+	keep.Pin(&hdr)
+	keep.Pin(&data)
 	if err := on.call(unix.SYS_CAPSET, uintptr(unsafe.Pointer(&hdr)), uintptr(unsafe.Pointer(&data[0]))); err != nil {
 		return fmt.Errorf("capset(effective %#x, permitted %#x, inheritable %#x): %w", eff, perm, inh, err)
 	}
