@@ -5,7 +5,6 @@ import (
 
 	"github.com/go-eperm/eperm/check"
 	"github.com/go-eperm/eperm/container"
-	"github.com/go-eperm/eperm/seccomp"
 )
 
 // seccomp allows the system calls of the change, by which one thing is done, in
@@ -25,7 +24,7 @@ func (r *renderer) seccomp() {
 	}
 	unit := func(p container.Place) {
 		title := "allow " + what + " to the service, if its unit sets SystemCallFilter="
-		if o := seccomp.UnitOptions(names[0]); len(o) > 0 {
+		if o := options(names[0]); len(o) > 0 {
 			title += "; if it does not, " + strings.Join(o, " or ") + " there has made the filter"
 		}
 		settings, _ := container.UnitSettings.Get(r.w, p.UnitKey())

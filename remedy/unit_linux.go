@@ -10,10 +10,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// options are the settings of a unit, other than SystemCallFilter=, whose filters
+// answer EPERM to the call. RestrictAddressFamilies= answers EAFNOSUPPORT.
+func options(call string) []string {
+	return slices.DeleteFunc(seccomp.UnitOptions(call), func(o string) bool { return o == "RestrictAddressFamilies=" })
+}
+
 // filtering is the setting of a unit, other than SystemCallFilter=, that makes a
 // filter for the call.
 func filtering(unit container.Unit, call string) (container.Setting, bool) {
-	for _, o := range seccomp.UnitOptions(call) {
+	for _, o := range options(call) {
 		if s, ok := unit.Last(strings.TrimSuffix(o, "=")); ok && !slices.Contains([]string{"", "no", "false", "off", "0", "n", "f"}, s.Value) {
 			return s, true
 		}
@@ -38,16 +44,6 @@ func unitLine(o *check.Operation, setting string) string {
 		if len(names) > 0 {
 			return setting + "=" + strings.Join(names, " ")
 		}
-	case "RestrictAddressFamilies":
-		if name, ok := families[o.Int("family")]; ok {
-			return setting + "=" + name
-		}
-		return "# " + setting + "=AF_… with the family of the socket"
 	}
 	return setting + "=no"
 }
-
-// families are the address families that services ask for (socket(2)).
-var families = map[int64]string{unix.AF_UNIX: "AF_UNIX", unix.AF_INET: "AF_INET", unix.AF_INET6: "AF_INET6", unix.AF_NETLINK: "AF_NETLINK", unix.AF_PACKET: "AF_PACKET",
-	unix.AF_VSOCK: "AF_VSOCK", unix.AF_ALG: "AF_ALG", unix.AF_BLUETOOTH: "AF_BLUETOOTH", unix.AF_CAN: "AF_CAN", unix.AF_XDP: "AF_XDP", unix.AF_KEY: "AF_KEY",
-	unix.AF_TIPC: "AF_TIPC", unix.AF_RDS: "AF_RDS", unix.AF_QIPCRTR: "AF_QIPCRTR"}
