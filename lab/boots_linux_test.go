@@ -33,6 +33,10 @@ var boots = []boot{
 		name: "clocks", kernels: []string{"6.1", "6.12"}, lsm: "landlock,lockdown,yama", must: "root,alarm-clock",
 		run: []test{{pkg: "rules", run: "^TestClauses$/^sessions$/^(timer|clock)"}},
 	},
+	{ // what kernels are built with that most machines lack
+		name: "memory", kernels: []string{"6.12"}, lsm: "landlock,lockdown,yama", ext4: true, must: "root,ext4,memory-failure,cap-24",
+		run: []test{{pkg: "rules", run: "^TestClauses$/^memory$/^(MADV_HWPOISON|PR_SET_MM_EXE_FILE_that_cannot_be_executed)$"}},
+	},
 	{
 		name: "modules", kernels: []string{"6.1", "6.12"}, lsm: "landlock,lockdown,yama,bpf", must: "root,lsm-yama,landlock-1,guest",
 		run: []test{{pkg: "lsm/landlock"}, {pkg: "lsm/record"}, {pkg: "rules", run: "^(TestBPFModule|TestLandlockProcesses|TestYama)$"}},

@@ -35,7 +35,7 @@ func Call(name string, args ...uintptr) Operation {
 var unsigned = map[string]bool{"uid": true, "gid": true, "ruid": true, "euid": true, "suid": true, "rgid": true, "egid": true, "sgid": true, "flags": true}
 
 // wide are arguments of 64 bits; the others are ints, and -1 is 0xffffffff.
-var wide = map[string]bool{"bytes": true, "addr": true, "size": true, "offset": true, "len": true, "arg": true, "arg1": true, "arg2": true, "arg3": true, "request": true, "data": true}
+var wide = map[string]bool{"bytes": true, "addr": true, "newaddr": true, "size": true, "offset": true, "len": true, "arg": true, "arg1": true, "arg2": true, "arg3": true, "request": true, "data": true}
 
 // numberArgs names the number arguments of system calls by position; "" is a
 // pointer, or nothing that rules read.
@@ -48,7 +48,7 @@ var numberArgs = map[string][]string{
 	"read": {"fd"}, "write": {"fd"}, "ftruncate": {"fd", "size"}, "fallocate": {"fd", "mode", "offset", "len"}, "cachestat": {"fd"}, "fchdir": {"fd"},
 	"ioctl": {"fd", "request", "arg"}, "fcntl": {"fd", "cmd", "arg"},
 	"mount": {"", "", "", "flags"}, "umount2": {"", "flags"},
-	"mmap": {"addr", "bytes", "prot", "flags", "fd"}, "mprotect": {"addr", "bytes", "prot"}, "pkey_mprotect": {"addr", "bytes", "prot"}, "munmap": {"addr", "bytes"}, "mremap": {"addr", "bytes"}, "madvise": {"addr", "bytes", "advice"}, "mlock": {"", "bytes"}, "mlock2": {"", "bytes", "flags"}, "mlockall": {"flags"},
+	"mmap": {"addr", "bytes", "prot", "flags", "fd"}, "mprotect": {"addr", "bytes", "prot"}, "pkey_mprotect": {"addr", "bytes", "prot"}, "munmap": {"addr", "bytes"}, "mremap": {"addr", "bytes", "", "flags", "newaddr"}, "madvise": {"addr", "bytes", "advice"}, "mlock": {"", "bytes"}, "mlock2": {"", "bytes", "flags"}, "mlockall": {"flags"},
 	"socket": {"family", "type", "proto"}, "bind": {"fd"}, "connect": {"fd"}, "sendto": {"fd"}, "setsockopt": {"fd", "level", "optname"},
 	"kill": {"pid", "sig"}, "tkill": {"pid", "sig"}, "tgkill": {"tgid", "pid", "sig"}, "rt_sigqueueinfo": {"pid", "sig"}, "rt_tgsigqueueinfo": {"tgid", "pid", "sig"}, "pidfd_send_signal": {"fd", "sig"},
 	"ptrace": {"request", "pid", "", "data"}, "process_vm_readv": {"pid"}, "process_vm_writev": {"pid"}, "kcmp": {"pid", "pid2"}, "migrate_pages": {"pid"},
@@ -62,6 +62,7 @@ var numberArgs = map[string][]string{
 	"fanotify_init": {"flags"}, "fanotify_mark": {"fd", "flags"}, "timerfd_create": {"clock", "flags"}, "timerfd_settime": {"fd", "flags"}, "timer_create": {"clock"}, "clock_nanosleep": {"clock", "flags"},
 	"get_robust_list": {"pid"}, "memfd_create": {"", "flags"}, "mbind": {"", "bytes", "", "", "", "flags"}, "move_pages": {"pid", "", "", "", "", "flags"}, "ioprio_set": {"which", "who", "prio"},
 	"setpgid": {"pid", "pgid"}, "quotactl": {"cmd", "", "id"}, "quotactl_fd": {"fd", "cmd", "id"}, "bpf": {"cmd"}, "perf_event_open": {"", "pid", "cpu"}, "ioperm": {"", "", "turn_on"}, "add_key": {"", "", "", "", "keyring"}, "request_key": {"", "", "", "keyring"}, "syslog": {"action"}, "userfaultfd": {"flags"},
+	"futex": {"addr", "op"}, "membarrier": {"cmd", "flags"}, "arch_prctl": {"code", "addr"}, "open_by_handle_at": {"", "", "flags"},
 }
 
 // numbersOf is numberArgs, for keyctl(2) by its command.

@@ -38,7 +38,7 @@ var layouts = map[string]string{
 
 	// Memory.
 	"mmap": "addr:p bytes:p prot flags", "mmap2": "addr:p bytes:p prot flags", "mprotect": "addr:p bytes:p prot", "pkey_mprotect": "addr:p bytes:p prot",
-	"munmap": "addr:p bytes:p", "mremap": "addr:p bytes:p", "madvise": "addr:p bytes:p advice",
+	"munmap": "addr:p bytes:p", "mremap": "addr:p bytes:p _ flags newaddr:p", "madvise": "addr:p bytes:p advice",
 	"mlock": "_ bytes:p", "mlock2": "_ bytes:p flags", "mlockall": "flags", "memfd_create": "_ flags:u", "userfaultfd": "flags",
 	"mbind": "_ bytes:p _ _ _ flags:u", "move_pages": "pid _ _ _ _ flags", "migrate_pages": "pid", "process_madvise": "fd",
 
@@ -52,6 +52,7 @@ var layouts = map[string]string{
 	"prlimit64": "pid resource", "setrlimit": "resource", "setpgid": "pid pgid",
 	"unshare": "flags:u", "setns": "fd nstype", "prctl": "option arg1:p arg2:p arg3:p", "seccomp": "op:u flags:u",
 	"perf_event_open": "_ pid cpu", "finit_module": "fd", "ioperm": "_ _ turn_on",
+	"futex": "addr:p op", "membarrier": "cmd flags:u", "sigaltstack": "", "arch_prctl": "code addr:p", "io_submit": "",
 
 	// Sockets.
 	"socket": "family type proto", "bind": "fd", "connect": "fd", "sendto": "fd", "sendmsg": "fd", "sendmmsg": "fd", "setsockopt": "fd level optname",
@@ -73,6 +74,7 @@ const (
 	atRemovedir       = 0x200
 	atSymlinkFollow   = 0x400
 	atEmptyPath       = 0x1000
+	atExecveCheck     = 0x10000
 )
 
 // extras decode what an argument alone does not tell: flags, structs, lists.
@@ -82,7 +84,12 @@ var extras = map[string]func(*decoder){
 	"lchown": linkItself, "unlink": linkItself, "rmdir": linkItself, "mkdir": linkItself, "mkdirat": linkItself, "mknod": linkItself, "mknodat": linkItself,
 	"rename": linkItself, "renameat": linkItself, "renameat2": linkItself, "link": linkItself, "lstat": linkItself, "readlink": linkItself,
 	"lsetxattr": linkItself, "lgetxattr": linkItself, "lremovexattr": linkItself, "llistxattr": linkItself,
-	"fchownat": atFlags(4), "fchmodat2": atFlags(3), "newfstatat": atFlags(3), "fstatat64": atFlags(3), "statx": atFlags(2), "faccessat2": atFlags(3), "execveat": atFlags(4),
+	"fchownat": atFlags(4), "fchmodat2": atFlags(3), "newfstatat": atFlags(3), "fstatat64": atFlags(3), "statx": atFlags(2), "faccessat2": atFlags(3), "execveat": func(d *decoder) {
+		atFlags(4)(d)
+		if d.raw[4]&atExecveCheck != 0 {
+			d.add(check.I("check", 1))
+		}
+	},
 	"setxattrat": atFlags(2), "getxattrat": atFlags(2), "removexattrat": atFlags(2), "listxattrat": atFlags(2), "open_tree": atFlags(2), "open_tree_attr": atFlags(2),
 	"readlinkat": func(d *decoder) { linkItself(d); d.empty(0, 1, true) },
 	"unlinkat": func(d *decoder) {
@@ -153,11 +160,16 @@ var extras = map[string]func(*decoder){
 	"bind": func(d *decoder) { d.address(d.raw[1], d.raw[2]) }, "connect": func(d *decoder) { d.address(d.raw[1], d.raw[2]) }, "sendto": func(d *decoder) { d.address(d.raw[4], d.raw[5]) },
 	"sendmsg": message, "sendmmsg": message,
 	"setsockopt": func(d *decoder) {
-		if d.raw[4] == 4 {
+		switch {
+		case d.o.Int("level") == 6 && d.o.Int("optname") == 13: // TCP_CONGESTION
+			d.name("value", d.raw[3], d.raw[4])
+		case d.raw[4] == 4:
 			d.number("value", d.raw[3])
 		}
 	},
 	"fanotify_mark": fanotifyMark,
+
+	"futex": futexWord, "io_submit": firstRequest, "msgctl": queueBytes, "prctl": mmMap,
 }
 
 func linkItself(d *decoder) { d.nofollow(true) }

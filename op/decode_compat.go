@@ -11,7 +11,7 @@ import (
 var widened = map[string]string{
 	"chown32": "chown", "lchown32": "lchown", "fchown32": "fchown", "setuid32": "setuid", "setgid32": "setgid", "setreuid32": "setreuid", "setregid32": "setregid",
 	"setresuid32": "setresuid", "setresgid32": "setresgid", "setgroups32": "setgroups", "truncate64": "truncate", "stat64": "stat", "lstat64": "lstat", "statfs64": "statfs", "sendfile64": "sendfile",
-	"utimensat_time64": "utimensat", "semtimedop_time64": "semtimedop", "clock_nanosleep_time64": "clock_nanosleep",
+	"utimensat_time64": "utimensat", "semtimedop_time64": "semtimedop", "clock_nanosleep_time64": "clock_nanosleep", "futex_time64": "futex",
 	"oldstat": "stat", "oldlstat": "lstat",
 }
 
@@ -118,6 +118,9 @@ func (d *decoder) ipc() {
 	case 13:
 		d.o.Call, d.raw = "msgget", [6]uint64{first, second}
 	case 14:
+		if second&ipc64 == 0 { // struct msqid_ds of old
+			ptr = 0
+		}
 		d.o.Call, d.raw = "msgctl", [6]uint64{first, second &^ ipc64, ptr}
 	case 21:
 		if version == 1 { // iBCS2: EINVAL

@@ -152,13 +152,31 @@ func cloneArgs(d *decoder) {
 
 // perfAttr is struct perf_event_attr.
 func perfAttr(d *decoder) {
+	if d.raw[4] != 0 {
+		d.add(check.I("flags", d.raw[4]))
+	}
 	a, ok := d.record(d.raw[0], 48)
 	if !ok {
 		return
 	}
+	flags := a.u64(40)
 	d.add(check.I("type", a.u32(0)))
 	d.add(check.I("sample_type", a.u64(24)))
-	d.add(check.I("exclude_kernel", a[40]>>5&1))
+	d.add(check.I("exclude_kernel", flags>>5&1))
+	if a.u64(24)&0x20 != 0 { // PERF_SAMPLE_CALLCHAIN
+		d.add(check.I("exclude_callchain_kernel", flags>>21&1))
+	}
+	if flags>>28&1 != 0 {
+		d.add(check.I("namespaces", 1))
+	}
+	switch a.u32(0) {
+	case 2: // PERF_TYPE_TRACEPOINT
+		d.add(check.I("config", a.u64(8)))
+	case 5: // PERF_TYPE_BREAKPOINT
+		if more, ok := d.record(d.raw[0], 64); ok { // PERF_ATTR_SIZE_VER0
+			d.add(check.I("bp_addr", more.u64(56)))
+		}
+	}
 }
 
 // siCode is the si_code of a siginfo.

@@ -134,7 +134,7 @@ func TestDecodeMakesWhatTheConstructorsMake(t *testing.T) {
 		{"ioctl", []uint64{3, 0x5423, m.words(int32(15))}, op.Operation{Call: "ioctl", Args: []check.Arg{check.I("fd", 3), check.I("request", 0x5423), check.I("ldisc", 15)}}, []string{"arg"}},
 		{"timerfd_create", []uint64{9, 0}, op.TimerfdCreate(9), []string{"flags"}},
 		{"bpf", []uint64{5, m.words(uint32(29), uint32(1)), 8}, op.BPF(5, 29), nil},
-		{"perf_event_open", []uint64{m.words(uint32(2), uint32(112), uint64(0), uint64(0), uint64(8), uint64(0), uint64(0x20)), ^uint64(0), 1, 0, 0}, op.PerfEvent(-1, 1, 2, 8, true), nil},
+		{"perf_event_open", []uint64{m.words(uint32(2), uint32(112), uint64(0), uint64(0), uint64(8), uint64(0), uint64(0x20)), ^uint64(0), 1, 0, 0}, op.PerfEvent(-1, 1, 2, 8, true), []string{"config"}},
 		{"keyctl", []uint64{31}, op.Keyctl(31), nil}, {"keyctl", []uint64{11, 7}, op.KeyctlKey(11, 7), nil}, {"keyctl", []uint64{4, 7, 0, minus1}, op.KeyctlChown(7, 0, -1), nil},
 		{"keyctl", []uint64{5, 7, 0x3f010000}, op.KeyctlSetperm(7, 0x3f010000), nil}, {"keyctl", []uint64{8, 7, 0xfffffffd}, op.KeyctlLink(7, -3), nil}, {"keyctl", []uint64{9, 7, 8}, op.KeyctlUnlink(7, 8), nil},
 		{"keyctl", []uint64{30, 7, 8, 9}, op.KeyctlMove(7, 8, 9), nil}, {"keyctl", []uint64{10, 8, m.str("user"), m.str("name"), 9}, op.KeyctlSearch(8, "user", "name", 9), nil},

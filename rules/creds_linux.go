@@ -47,10 +47,14 @@ var credRules = []check.Rule{
 			check.When(arg("option", unix.PR_CAPBSET_DROP), need(userns.Own(), capability.CAP_SETPCAP)...),
 			securebits.If(arg("option", unix.PR_SET_SECUREBITS, unix.PR_SET_KEEPCAPS)),
 			ambientRaise.If(arg("option", unix.PR_CAP_AMBIENT)),
-			check.When(arg("option", unix.PR_SET_MM), need(userns.Initial(), capability.CAP_SYS_RESOURCE)...),
+			check.When(setsMM, need(userns.Initial(), capability.CAP_SYS_RESOURCE)...), // prctl_set_mm
+			mapsMM,
+			check.When(setsExe, exeFile...), // prctl_set_mm_exe_file
 			seccompNNP.If(arg("option", unix.PR_SET_SECCOMP)),
 			check.When(arg("option", unix.PR_SET_IO_FLUSHER, unix.PR_GET_IO_FLUSHER), need(userns.Initial(), capability.CAP_SYS_RESOURCE)...),
-			latched.If(arg("option", unix.PR_SET_MDWE, unix.PR_SET_SPECULATION_CTRL)),
+			writeExecStays.If(arg("option", unix.PR_SET_MDWE)),
+			speculationStays.If(arg("option", unix.PR_SET_SPECULATION_CTRL)),
+			check.When(sharesCore, access(ptraceMode{pid: pidArg("arg2")}, syscall.EPERM)...), // kernel/sched/core_sched.c:sched_core_share_pid
 		),
 	},
 	{
@@ -248,22 +252,6 @@ var securebits = check.Gate{Doc: &securebitsDoc, Param: "CAP_SETPCAP", Run: func
 		return p.UnknownFor("some secure bits are locked, and which were asked for is not known")
 	}
 	return capability.Verdict(p, userns.Own(), "", capability.CAP_SETPCAP).As(check.MissingCapability)
-}}
-
-var latchedDoc = check.Doc{
-	ID: "prctl.latch", Title: "not set for good",
-	Text:   "Some properties of a process can be set and not taken back: memory-deny-write-execute (PR_SET_MDWE), a speculation control that was disabled by force.",
-	Kernel: "kernel/sys.c:prctl_set_mdwe; arch/x86/kernel/cpu/bugs.c:ssb_prctl_set",
-	Man:    "prctl(2)",
-	Cause:  check.State,
-	Errnos: []syscall.Errno{syscall.EPERM},
-}
-
-var latched = check.Gate{Doc: &latchedDoc, Run: func(p *check.Pass) check.Verdict {
-	if p.Seen == 0 {
-		return p.UnknownFor("whether it was set for good before is not known")
-	}
-	return p.Deny("it was set for good before: this can be set, and not taken back", check.Change{Kind: check.ChangeCode, Text: "start the process again without it"})
 }}
 
 var seccompNNPDoc = check.Doc{

@@ -1,7 +1,10 @@
 package rules
 
 import (
+	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"syscall"
 
 	"github.com/go-eperm/eperm/attr"
@@ -222,8 +225,15 @@ func writerOf(doc *check.Doc, param string, judge func(p *check.Pass) check.Verd
 // openedWith is open(2)'s flags of a descriptor of this process, the key by its path (F_GETFL).
 var openedWith = check.Probe[openFlags]{Name: "openflags", Source: "fcntl(F_GETFL)", Live: func(k *check.Kernel, key string) (openFlags, error) {
 	fd, ok := inode.Descriptor(key)
-	if !ok || !k.Self() {
+	if !ok {
 		return openFlags{}, fmt.Errorf("flags of %s: not a descriptor of this process", check.Printable(key))
+	}
+	if !k.Self() {
+		b, err := k.ReadFile(k.ProcPID("fdinfo/" + strconv.Itoa(fd)))
+		if err != nil {
+			return openFlags{}, err
+		}
+		return parseFdinfo(string(b))
 	}
 	n, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
 	if err != nil {
@@ -237,8 +247,23 @@ type openFlags struct {
 	Flags uint32 `check:"oct"`
 }
 
-func (f openFlags) reads() bool {
-	return f.Flags&unix.O_PATH == 0 && f.Flags&unix.O_ACCMODE != unix.O_WRONLY
+// parseFdinfo reads the flags of a descriptor of another process (proc_pid_fdinfo(5)).
+func parseFdinfo(text string) (openFlags, error) {
+	for line := range strings.Lines(text) {
+		if value, ok := strings.CutPrefix(line, "flags:"); ok {
+			n, err := strconv.ParseUint(strings.TrimSpace(value), 8, 32)
+			if err != nil {
+				return openFlags{}, fmt.Errorf("parse fdinfo: %w", err)
+			}
+			return openFlags{Flags: uint32(n)}, nil
+		}
+	}
+	return openFlags{}, errors.New("parse fdinfo: no line flags")
 }
 
-func (f openFlags) writes() bool { return f.Flags&unix.O_ACCMODE != unix.O_RDONLY }
+func (f openFlags) reads() bool {
+	return f.Flags&unix.O_PATH == 0 && (f.Flags&unix.O_ACCMODE == unix.O_RDONLY || f.Flags&unix.O_ACCMODE == unix.O_RDWR)
+}
+func (f openFlags) writes() bool {
+	return f.Flags&unix.O_ACCMODE == unix.O_WRONLY || f.Flags&unix.O_ACCMODE == unix.O_RDWR
+}

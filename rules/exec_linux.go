@@ -32,12 +32,15 @@ var execRules = []check.Rule{
 			lsm.Permission(check.Target, func(*check.Operation) uint32 { return 1 }),
 			lsm.OpenForExec(),
 			fanotify.Permission(check.Target), // do_open_execat opens it
-			lsm.Hooks(lsm.File, "bprm_check_security"),
-			interpreter,
-			fileCaps,
+			check.When(not(onlyChecks), check.Gates(lsm.Hooks(lsm.File, "bprm_check_security"), interpreter, fileCaps)...), // bprm_execve
 		),
 	},
 }
+
+// onlyChecks is AT_EXECVE_CHECK (Linux 6.14): the file is looked at, and neither
+// run nor its interpreter opened. What secure bits ask of interpreters
+// (SECBIT_EXEC_RESTRICT_FILE), they do by this call themselves.
+func onlyChecks(o *check.Operation) bool { return o.Int("check") != 0 }
 
 var execTypeDoc = check.Doc{
 	ID: "exec.type", Title: "a regular file",

@@ -73,28 +73,40 @@ var lease = onFile(&leaseDoc, check.Target, func(p *check.Pass, name string, f i
 })
 
 var pipeSizeDoc = check.Doc{
-	ID: "fcntl.pipe-size", Title: "pipe no larger than fs.pipe-max-size, or CAP_SYS_RESOURCE",
-	Text:   "A pipe may grow beyond fs.pipe-max-size only with CAP_SYS_RESOURCE; a user's pipes together beyond fs.pipe-user-pages-soft only with CAP_SYS_RESOURCE or CAP_SYS_ADMIN.",
-	Kernel: "fs/pipe.c:pipe_set_size", Man: "pipe(7)", Cause: check.Sysctl, Errnos: []syscall.Errno{syscall.EPERM},
+	ID: "fcntl.pipe-size", Title: "pipe within fs.pipe-max-size, or",
+	Text: "A pipe may grow beyond fs.pipe-max-size only with CAP_SYS_RESOURCE; a user's pipes together beyond fs.pipe-user-pages-soft or -hard only with CAP_SYS_RESOURCE or CAP_SYS_ADMIN. " +
+		"How much a user's pipes hold is told nowhere, so this is concluded.",
+	Kernel: "fs/pipe.c:pipe_set_size, too_many_pipe_buffers_soft, pipe_is_unprivileged_user", Man: "pipe(7)", Cause: check.MissingCapability, Errnos: []syscall.Errno{syscall.EPERM},
 }
 
-var pipeSize = check.Gate{Doc: &pipeSizeDoc, Run: func(p *check.Pass) check.Verdict {
+var pipeSize = check.Gate{Doc: &pipeSizeDoc, Param: "CAP_SYS_RESOURCE", Run: func(p *check.Pass) check.Verdict {
 	largest, err := sysctl.Number(p, "fs.pipe-max-size", 1<<20)
 	if err != nil {
 		return p.UnknownFor(err.Error())
 	}
-	size := p.Op.Int("arg")
-	v := capability.Verdict(p, userns.Initial(), fmt.Sprintf("a pipe of %d bytes is asked for, and fs.pipe-max-size is %d", size, largest), capability.CAP_SYS_RESOURCE)
-	switch {
-	case v.Decision == check.Allows:
-		return v
-	case size > int64(largest):
-		v.Cause = check.Sysctl
-		v.Changes = append([]check.Change{{Kind: check.ChangeCode, Risk: check.LowRisk, Text: fmt.Sprintf("ask for at most %d bytes", largest)}}, v.Changes...)
-		v.Changes = append(v.Changes, sysctl.Set("fs.pipe-max-size", strconv.FormatInt(size, 10)))
+	if size := p.Op.Int("arg"); size > int64(largest) {
+		return preceded(unlessSet(p, userns.Initial(), fmt.Sprintf("a pipe of %d bytes is asked for, above fs.pipe-max-size (%d)", size, largest), "fs.pipe-max-size", strconv.FormatInt(size, 10), capability.CAP_SYS_RESOURCE),
+			check.Change{Kind: check.ChangeCode, Risk: check.LowRisk, Text: fmt.Sprintf("ask for at most %d bytes", largest)})
+	}
+	v := capability.Verdict(p, userns.Initial(), "", capability.CAP_SYS_RESOURCE, capability.CAP_SYS_ADMIN)
+	if v.Decision != check.Denies {
 		return v
 	}
-	return p.UnknownFor("the user's pipes together may exceed fs.pipe-user-pages-soft; how much they hold is not shown anywhere")
+	for _, name := range []string{"fs.pipe-user-pages-soft", "fs.pipe-user-pages-hard"} {
+		pages, err := sysctl.Number(p, name, 0)
+		switch {
+		case err != nil:
+			return p.UnknownFor(err.Error())
+		case pages == 0: // no limit
+			continue
+		case p.Seen == 0:
+			return p.UnknownFor("the user's pipes together may exceed " + name + "; how much they hold is not shown anywhere")
+		}
+		v = unlessSet(p, userns.Initial(), fmt.Sprintf("the pipes of this user together would be beyond %s (%d pages)", name, pages), name, strconv.Itoa(2*pages), capability.CAP_SYS_RESOURCE)
+		v.Inferred = true
+		return preceded(v, check.Change{Kind: check.ChangeCode, Risk: check.LowRisk, Text: "leave pipes at their size, and close those that are not used: all of a user's processes count together"})
+	}
+	return p.AllowFor("a user's pipes are not limited (fs.pipe-user-pages-soft and -hard are 0)")
 }}
 
 var addSealsDoc = check.Doc{

@@ -11,6 +11,7 @@ import (
 	"github.com/go-eperm/eperm/check"
 	"github.com/go-eperm/eperm/lsm"
 	seccomp "github.com/go-eperm/eperm/seccomp/gates"
+	"github.com/go-eperm/eperm/sysctl"
 	"github.com/go-eperm/eperm/task"
 	"github.com/go-eperm/eperm/userns"
 )
@@ -27,7 +28,7 @@ var ipcRules = []check.Rule{
 	},
 	{
 		Name: "ipc control", Calls: []string{"msgctl", "semctl", "shmctl"}, Doc: "look at, change or remove a System V object",
-		Gates: check.Gates(seccomp.Filter, known("id"), ipcPerms.If(not(ipcOwned)), ipcOwner.If(ipcOwned), lsm.Hooks(lsm.Other, "ipc_permission")), // ipc/util.c:ipcctl_obtain_check
+		Gates: check.Gates(seccomp.Filter, known("id"), ipcPerms.If(not(ipcOwned)), ipcOwner.If(ipcOwned), queueBytes.If(setsQueue), lsm.Hooks(lsm.Other, "ipc_permission")), // ipc/util.c:ipcctl_obtain_check
 	},
 }
 
@@ -157,6 +158,9 @@ var ipcPermsDoc = check.Doc{
 }
 
 var ipcPerms = check.Gate{Doc: &ipcPermsDoc, Run: func(p *check.Pass) check.Verdict {
+	if p.Op.Has("key") && p.Op.Int("key") == 0 {
+		return p.AllowFor("IPC_PRIVATE makes a new object")
+	}
 	o, ok := ipcObject.Read(p, ipcKey(p.Op))
 	if !ok {
 		return p.Unknown()
@@ -237,19 +241,112 @@ var ipcOwner = check.Gate{Doc: &ipcOwnerDoc, Run: func(p *check.Pass) check.Verd
 	return capability.Verdict(p, userns.OwnerOf("ipc"), fmt.Sprintf("the object belongs to uid %d (made by %d), not to uid %d", o.UID, o.CUID, ids.EUID), c)
 }}
 
-var hugePagesDoc = check.Doc{
-	ID: "ipc.huge-pages", Title: "group of vm.hugetlb_shm_group, or CAP_IPC_LOCK",
-	Text:   "Shared memory of huge pages is for CAP_IPC_LOCK, the group of vm.hugetlb_shm_group, or (on the way out) who has room in RLIMIT_MEMLOCK.",
-	Kernel: "fs/hugetlbfs/inode.c:can_do_hugetlb_shm, hugetlb_file_setup",
-	Man:    "shmget(2)",
-	Cause:  check.Sysctl,
+// setsQueue is msgctl(IPC_SET).
+func setsQueue(o *check.Operation) bool { return o.Is("msgctl") && o.Int("cmd") == ipcSet }
+
+var queueBytesDoc = check.Doc{
+	ID: "ipc.queue-bytes", Title: "queue within kernel.msgmnb, or",
+	Text:   "The owner of a System V queue may lower its size; above kernel.msgmnb of the IPC namespace it takes CAP_SYS_RESOURCE in the initial user namespace.",
+	Kernel: "ipc/msg.c:msgctl_down",
+	Man:    "msgctl(2)",
+	Cause:  check.MissingCapability,
 	Errnos: []syscall.Errno{syscall.EPERM},
 }
 
-var hugePages = check.Gate{Doc: &hugePagesDoc, Run: func(p *check.Pass) check.Verdict {
-	v := capability.Verdict(p, userns.Initial(), "shared memory of huge pages is asked for", capability.CAP_IPC_LOCK)
-	if v.Decision == check.Denies && p.Seen == 0 {
-		return p.UnknownFor("membership of vm.hugetlb_shm_group or room in RLIMIT_MEMLOCK may allow it")
+var queueBytes = check.Gate{Doc: &queueBytesDoc, Param: "CAP_SYS_RESOURCE", Run: func(p *check.Pass) check.Verdict {
+	most, err := sysctl.Number(p, "kernel.msgmnb", 16384)
+	want := p.Op.Int("qbytes")
+	switch {
+	case err != nil:
+		return p.UnknownFor(err.Error())
+	case p.Op.Has("qbytes") && want <= int64(most):
+		return p.AllowFor(fmt.Sprintf("kernel.msgmnb is %d", most))
+	}
+	because, value := fmt.Sprintf("a queue of %d bytes is asked for, above kernel.msgmnb (%d)", want, most), strconv.FormatInt(want, 10)
+	if !p.Op.Has("qbytes") {
+		because, value = fmt.Sprintf("the queue is to be larger than kernel.msgmnb (%d)", most), strconv.Itoa(2*most)
+	}
+	v := unlessSet(p, userns.Initial(), because, "kernel.msgmnb", value, capability.CAP_SYS_RESOURCE)
+	if v.Decision == check.Denies && !p.Op.Has("qbytes") {
+		if p.Seen == 0 {
+			return p.UnknownFor("how large the queue is to be (msg_qbytes) is not known")
+		}
+		v.Inferred = true
+	}
+	return preceded(v, check.Change{Kind: check.ChangeCode, Risk: check.LowRisk, Text: fmt.Sprintf("ask for at most %d bytes (msg_qbytes)", most)})
+}}
+
+var hugePagesDoc = check.Doc{
+	ID: "ipc.huge-pages", Title: "group of vm.hugetlb_shm_group, or",
+	Text:   "Shared memory of huge pages is for CAP_IPC_LOCK in the initial user namespace, and for the group of vm.hugetlb_shm_group. Room in RLIMIT_MEMLOCK does not help since Linux 5.13.",
+	Kernel: "fs/hugetlbfs/inode.c:can_do_hugetlb_shm, hugetlb_file_setup",
+	Man:    "shmget(2)",
+	Cause:  check.MissingCapability,
+	Errnos: []syscall.Errno{syscall.EPERM},
+}
+
+var hugePages = check.Gate{Doc: &hugePagesDoc, Param: "CAP_IPC_LOCK", Run: func(p *check.Pass) check.Verdict {
+	if p.Op.Int("key") != 0 { // ipc/util.c:ipcget_public; else IPC_PRIVATE
+		switch o, ok := ipcObject.Read(p, ipcKey(p.Op)); {
+		case ok && !o.Absent:
+			return p.AllowFor("the object is there already")
+		case !ok && p.Seen == 0:
+			return p.Unknown()
+		}
+	}
+	group, err := sysctl.Number(p, "vm.hugetlb_shm_group", 0)
+	if err != nil {
+		return p.UnknownFor(err.Error())
+	}
+	v := capability.Verdict(p, userns.Initial(), fmt.Sprintf("shared memory of huge pages is for the group of vm.hugetlb_shm_group (%d)", group), capability.CAP_IPC_LOCK)
+	if v.Decision != check.Denies {
+		return v
+	}
+	ids, ok := task.IDs.Read(p, "")
+	if !ok {
+		return p.Unknown()
+	}
+	groups, ok := task.Groups.Read(p, "")
+	if !ok {
+		return p.Unknown()
+	}
+	ns, ok := userns.NS.Read(p, "user")
+	if !ok {
+		return p.Unknown()
+	}
+	m, ok := userns.Map.Read(p, "gid")
+	if !ok {
+		return p.Unknown()
+	}
+	for _, gid := range append([]uint32{ids.FSGID}, groups.List...) {
+		outside, mapped := gid, true
+		if ns.Inode != userns.InitInode { // the setting is a group of the initial namespace
+			outside, mapped = m.Outside(gid)
+		}
+		switch {
+		case mapped && outside == uint32(group) && ns.Inode == userns.InitInode:
+			return p.AllowFor("in the group of vm.hugetlb_shm_group")
+		case (!mapped || outside == uint32(group)) && p.Seen == 0: // the parent may be no initial namespace either
+			return p.UnknownFor("whether one of its groups is that of vm.hugetlb_shm_group cannot be seen from this user namespace")
+		}
+	}
+	if later, ok := kernelSince(p, 5, 13); !ok || !later {
+		v.Inferred = true // who has room in RLIMIT_MEMLOCK was let through
+		if p.Seen == 0 {
+			return p.UnknownFor("before Linux 5.13 room in RLIMIT_MEMLOCK is enough")
+		}
+	}
+	join := check.Change{Kind: check.JoinGroup, Value: strconv.Itoa(group), Risk: check.LowRisk,
+		Assume: []check.Assumption{check.Assume(&task.Groups, "", func(g task.GroupList) task.GroupList {
+			return task.GroupList{List: append(slices.Clone(g.List), uint32(group))}
+		})}}
+	own := highRisk(sysctl.Set("vm.hugetlb_shm_group", strconv.FormatUint(uint64(ids.FSGID), 10)))
+	own.Warn = "This lets every process of the group lock memory for good."
+	if ns.Inode == userns.InitInode {
+		v.Changes = append(v.Changes, own)
+		if group != 0 {
+			return preceded(v, join)
+		}
 	}
 	return v
 }}

@@ -66,6 +66,7 @@ var openRules = []check.Rule{
 				openDevice,
 				lockdownOpens,
 				procOpens,
+				kernelLog,
 				verity.If(opensForWriting),
 				sealed.If(truncates), // handle_truncate
 			)...),

@@ -10,7 +10,6 @@ import (
 	"github.com/go-eperm/eperm/inode"
 	"github.com/go-eperm/eperm/limit"
 	"github.com/go-eperm/eperm/lsm"
-	"github.com/go-eperm/eperm/lsm/lockdown"
 	"github.com/go-eperm/eperm/mount"
 	seccomp "github.com/go-eperm/eperm/seccomp/gates"
 	"github.com/go-eperm/eperm/task"
@@ -27,36 +26,6 @@ var processRules = []check.Rule{
 			lsm.Asked(hardLimit),
 			lsm.Hooks(lsm.Other, "task_setrlimit"),
 		),
-	},
-	{
-		Name: "mlock", Calls: []string{"mlock", "mlock2", "mlockall"}, Doc: "lock memory",
-		Gates: check.Gates(seccomp.Filter, memlock), // mm/mlock.c:do_mlock → can_do_mlock
-	},
-	{
-		Name: "mmap", Calls: []string{"mmap", "mmap2"}, Doc: "map a file or memory",
-		Gates: check.Gates( // mm/util.c:vm_mmap_pgoff → mm/mmap.c:do_mmap
-			seccomp.Filter,
-			lsm.Hooks(lsm.File, "mmap_file"),
-			memlock.If(flagged(unix.MAP_LOCKED)),
-			appendMap.If(mapsFile),
-			mapExec.Answers(syscall.EPERM),
-			mapSealed.If(flagged(unix.MAP_FIXED)),
-			sealed,
-			lockdown.Gate(lockdown.PCIAccess).If(ofPCI("resource")), // drivers/pci/pci-sysfs.c:pci_mmap_resource
-		),
-	},
-	{
-		Name: "mprotect", Calls: []string{"mprotect", "pkey_mprotect"}, Doc: "change the protection of memory",
-		Gates: check.Gates( // mm/mprotect.c:do_mprotect_pkey
-			seccomp.Filter,
-			mapExec.Answers(syscall.EACCES),
-			lsm.Hooks(lsm.File, "file_mprotect"),
-			mapSealed,
-		),
-	},
-	{
-		Name: "change a mapping", Calls: []string{"munmap", "mremap", "madvise"}, Doc: "unmap, move or advise about memory",
-		Gates: check.Gates(seccomp.Filter, mapSealed), // mm/vma.c:vms_gather_munmap_vmas, mm/mremap.c, mm/madvise.c:can_modify_vma_madv
 	},
 	{
 		Name: "epoll_ctl", Calls: []string{"epoll_ctl", "epoll_ctl_add"}, Doc: "watch a descriptor",
@@ -123,51 +92,6 @@ var hardLimit = check.Gate{Doc: &hardLimitDoc, Param: "CAP_SYS_RESOURCE", Run: f
 	}
 	return v
 }}
-
-var memlockDoc = check.Doc{
-	ID: "rlimit.memlock", Title: "RLIMIT_MEMLOCK, or",
-	Text:   "With RLIMIT_MEMLOCK 0, locking memory takes CAP_IPC_LOCK in the initial user namespace (above a limit that is not 0 the errno is ENOMEM).",
-	Kernel: "mm/mlock.c:can_do_mlock",
-	Man:    "mlock(2)",
-	Cause:  check.Rlimit,
-	Errnos: []syscall.Errno{syscall.EPERM},
-}
-
-var memlock = check.Gate{Doc: &memlockDoc, Param: "CAP_IPC_LOCK", Run: func(p *check.Pass) check.Verdict {
-	l, ok := limit.Of.Read(p, strconv.Itoa(unix.RLIMIT_MEMLOCK))
-	if !ok {
-		return p.Unknown()
-	}
-	if l.Soft != 0 {
-		return p.AllowFor("RLIMIT_MEMLOCK is not 0")
-	}
-	v := capability.Verdict(p, userns.Initial(), "RLIMIT_MEMLOCK is 0", capability.CAP_IPC_LOCK)
-	if v.Decision == check.Denies {
-		if v.Cause == check.MissingCapability {
-			v.Cause = check.Rlimit
-		}
-		v.Changes = append([]check.Change{limit.Raise(unix.RLIMIT_MEMLOCK, max(uint64(p.Op.Int("bytes")), 65536))}, v.Changes...)
-	}
-	return v
-}}
-
-var mapExecDoc = check.Doc{
-	ID: "mmap.noexec", Title: "mount without noexec",
-	Text:   "A file on a mount with noexec cannot be mapped executable (mmap: EPERM; mprotect: EACCES).",
-	Kernel: "mm/mmap.c:do_mmap (path_noexec); mm/mprotect.c",
-	Man:    "mmap(2)",
-	Cause:  check.MountOption,
-	Errnos: []syscall.Errno{syscall.EPERM, syscall.EACCES},
-}
-
-var mapExec = onFile(&mapExecDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
-	return mount.Deny(p, name, f, mount.NoExecFlag, "noexec", "exec")
-}).If(func(o *check.Operation) bool { return mapsFile(o) && o.Int("prot")&unix.PROT_EXEC != 0 })
-
-// mapsFile says whether the mapping is of a file, which the operation has to name.
-func mapsFile(o *check.Operation) bool {
-	return o.Int("flags")&unix.MAP_ANONYMOUS == 0 && (o.Has("path") || o.Has("fd"))
-}
 
 var pollableDoc = check.Doc{
 	ID: "epoll.pollable", Title: "descriptor can be polled",

@@ -126,7 +126,7 @@ func fcntlCases() []live {
 			defer unix.Close(p[0])
 			defer unix.Close(p[1])
 			return call("fcntl", unix.SYS_FCNTL, uintptr(p[0]), unix.F_SETPIPE_SZ, 16<<20)
-		}, op: always(op.Call("fcntl", 3, unix.F_SETPIPE_SZ, 16<<20)), errno: unix.EPERM, cause: eperm.Sysctl, cap: capability.CAP_SYS_RESOURCE},
+		}, op: always(op.Call("fcntl", 3, unix.F_SETPIPE_SZ, 16<<20)), errno: unix.EPERM, cause: eperm.MissingCapability, cap: capability.CAP_SYS_RESOURCE},
 		{name: "F_ADD_SEALS", ids: "fcntl.EPERM.3", try: func(string) error {
 			fd, err := unix.MemfdCreate("x", 0) // has F_SEAL_SEAL
 			if err != nil {
@@ -311,7 +311,7 @@ func callCases() []live {
 		{name: "io_uring disabled", ids: "k.io_uring.EPERM.2", setup: func(t *testing.T, _ string) { setting(t, "kernel.io_uring_disabled", "2") }, try: func(string) error { return call("io_uring_setup", unix.SYS_IO_URING_SETUP, 1, buf) },
 			op: always(op.IoUringSetup()), errno: unix.EPERM, cause: eperm.Sysctl, cap: capability.None, flip: func(t *testing.T, _ string) { setting(t, "kernel.io_uring_disabled", "0") }},
 		{name: "io_uring for a group", ids: "k.io_uring.EPERM.1", setup: func(t *testing.T, _ string) { setting(t, "kernel.io_uring_disabled", "1") }, subject: nobody, try: func(string) error { return call("io_uring_setup", unix.SYS_IO_URING_SETUP, 1, buf) },
-			op: always(op.IoUringSetup()), errno: unix.EPERM, cause: eperm.Sysctl, cap: admin, flip: func(t *testing.T, _ string) { setting(t, "kernel.io_uring_disabled", "0") }},
+			op: always(op.IoUringSetup()), errno: unix.EPERM, cause: eperm.MissingCapability, cap: admin, flip: func(t *testing.T, _ string) { setting(t, "kernel.io_uring_disabled", "0") }},
 		{name: "NOFILE above nr_open", ids: "getrlimit.EPERM.2", try: func(string) error {
 			return sys("setrlimit", unix.Prlimit(0, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 1 << 31, Max: 1 << 31}, nil))
 		}, op: always(op.Setrlimit(unix.RLIMIT_NOFILE, 1<<31, 1<<31)), errno: unix.EPERM, cause: eperm.Sysctl, cap: capability.None},

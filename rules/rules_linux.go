@@ -23,6 +23,7 @@ var families = [][]check.Rule{
 	credRules,
 	processRules,
 	sessionRules,
+	memoryRules,
 	netlinkRules,
 	schedRules,
 	socketRules,
@@ -30,6 +31,7 @@ var families = [][]check.Rule{
 	namespaceRules,
 	systemRules,
 	keyRules,
+	perfRules,
 	terminalRules,
 	ioctlRules,
 	subvolumeRules,
@@ -39,6 +41,7 @@ var families = [][]check.Rule{
 	ipcRules,
 	queueRules,
 	miscRules,
+	threadRules,
 }
 
 // All is every rule.

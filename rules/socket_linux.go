@@ -91,6 +91,7 @@ var socketRules = []check.Rule{
 			cgroup.Gate("SETSOCKOPT"),
 			known("optname"),
 			lsm.Asked(sockopt),
+			congestion,
 			optionLatch, lsm.Asked(boundDevice), lsm.Asked(membership),
 		),
 	},

@@ -72,7 +72,6 @@ var privilegedOptions = []privilegedOption{
 	{unix.IPPROTO_IPV6, 64, "IP6T_SO_SET_REPLACE", false, syscall.EPERM, netAdmin, "", nil},
 	{unix.IPPROTO_IPV6, 200, "MRT6_INIT", false, syscall.EACCES, netAdmin, "the socket that routes multicast is asked no more", nil},
 	{unix.IPPROTO_TCP, unix.TCP_REPAIR, "TCP_REPAIR", false, syscall.EPERM, netAdmin, "", nil},
-	{unix.IPPROTO_TCP, unix.TCP_CONGESTION, "TCP_CONGESTION", false, syscall.EPERM, netAdmin, "algorithms in net.ipv4.tcp_allowed_congestion_control are free", nil},
 	{unix.SOL_NETLINK, unix.NETLINK_LISTEN_ALL_NSID, "NETLINK_LISTEN_ALL_NSID", false, syscall.EPERM, []check.Cap{capability.CAP_NET_BROADCAST}, "", nil},
 }
 

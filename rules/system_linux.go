@@ -59,10 +59,6 @@ var systemRules = []check.Rule{
 		Gates: check.Gates(seccomp.Filter, known("cmd"), bpfUnprivileged, bpfExtra, bpfMemory, bpfAttach, check.When(getsPinned, way(check.Target)...), bpfPin.If(getsPinned), bpfUse, bpfVerifier, lsm.Hooks(lsm.Other, "bpf")), // kernel/bpf/syscall.c:__sys_bpf
 	},
 	{
-		Name: "perf_event_open", Calls: []string{"perf_event_open"}, Doc: "open a performance counter",
-		Gates: check.Gates(seccomp.Filter, known("pid"), perfParanoid, lockdown.Gate(lockdown.Perf).If(samplesRegisters), perfTarget, lockdownKprobe), // kernel/events/core.c:perf_event_open
-	},
-	{
 		Name: "userfaultfd", Calls: []string{"userfaultfd"}, Doc: "handle page faults in user space",
 		Gates: check.Gates(seccomp.Filter, uffd), // fs/userfaultfd.c:userfaultfd_syscall_allowed
 	},
@@ -129,19 +125,28 @@ var syslogDoc = check.Doc{
 }
 
 var syslogGate = check.Gate{Doc: &syslogDoc, Param: "CAP_SYSLOG", Run: func(p *check.Pass) check.Verdict {
-	because := "this action on the kernel log is privileged"
 	if a := p.Op.Int("action"); a == 3 || a == 10 { // SYSLOG_ACTION_READ_ALL, SIZE_BUFFER
-		n, err := sysctl.Number(p, "kernel.dmesg_restrict", 0)
-		switch {
-		case err != nil:
-			return p.UnknownFor(err.Error())
-		case n == 0:
-			return p.AllowFor("kernel.dmesg_restrict is 0")
-		}
-		because = "kernel.dmesg_restrict is 1"
+		return logRestricted(p)
 	}
-	return differing(p, syslogByAdmin, []check.Cap{capability.CAP_SYSLOG, capability.CAP_SYS_ADMIN}, []check.Cap{capability.CAP_SYSLOG}, userns.Initial(), because)
+	return readsLog(p, "this action on the kernel log is privileged")
 }}
+
+// logRestricted is syslog_action_restricted for reading all of the log.
+func logRestricted(p *check.Pass) check.Verdict {
+	n, err := sysctl.Number(p, "kernel.dmesg_restrict", 0)
+	switch {
+	case err != nil:
+		return p.UnknownFor(err.Error())
+	case n == 0:
+		return p.AllowFor("kernel.dmesg_restrict is 0")
+	}
+	return orSet(readsLog(p, "kernel.dmesg_restrict is 1"), "kernel.dmesg_restrict", "0")
+}
+
+// readsLog is the capability of check_syslog_permissions.
+func readsLog(p *check.Pass, because string) check.Verdict {
+	return differing(p, syslogByAdmin, []check.Cap{capability.CAP_SYSLOG, capability.CAP_SYS_ADMIN}, []check.Cap{capability.CAP_SYSLOG}, userns.Initial(), because)
+}
 
 var bpfDoc = check.Doc{
 	ID: "bpf.unprivileged", Title: "unprivileged BPF, or",
@@ -162,10 +167,7 @@ const (
 // bpfAdmin are the commands that take CAP_SYS_ADMIN: ids to descriptors, iteration.
 var bpfAdmin = []int64{11, 12, 13, 14, 16, 19, 23, 30, 31, 32}
 
-var (
-	bpfCaps  = []check.Cap{capability.CAP_BPF, capability.CAP_SYS_ADMIN}
-	perfCaps = []check.Cap{capability.CAP_PERFMON, capability.CAP_SYS_ADMIN}
-)
+var bpfCaps = []check.Cap{capability.CAP_BPF, capability.CAP_SYS_ADMIN}
 
 var bpfUnprivileged = check.Gate{Doc: &bpfDoc, Param: "CAP_BPF", Run: func(p *check.Pass) check.Verdict {
 	cmd := p.Op.Int("cmd")
@@ -179,19 +181,18 @@ var bpfUnprivileged = check.Gate{Doc: &bpfDoc, Param: "CAP_BPF", Run: func(p *ch
 	if err != nil {
 		return p.UnknownFor(err.Error())
 	}
+	t := p.Op.Int("progtype")
+	open := cmd == bpfProgLoad && (t == 1 || t == 8) || cmd == bpfMapCreate // SOCKET_FILTER, CGROUP_SKB
 	because := fmt.Sprintf("kernel.unprivileged_bpf_disabled is %d", n)
-	if n == 0 {
-		t := p.Op.Int("progtype")
-		if cmd == bpfProgLoad && (t == 1 || t == 8) || cmd == bpfMapCreate { // SOCKET_FILTER, CGROUP_SKB
-			return p.AllowFor(because)
-		}
+	switch {
+	case n == 0 && open:
+		return p.AllowFor(because)
+	case n == 0:
 		because = "programs of this type are privileged"
+	case n == 2 && open: // 1 stays until the next boot
+		return unlessSet(p, userns.Initial(), because, "kernel.unprivileged_bpf_disabled", "0", bpfCaps...)
 	}
-	v := capability.Verdict(p, userns.Initial(), because, bpfCaps...)
-	if v.Decision == check.Denies && n == 2 {
-		v.Changes = append(v.Changes, highRisk(sysctl.Set("kernel.unprivileged_bpf_disabled", "0")))
-	}
-	return v
+	return capability.Verdict(p, userns.Initial(), because, bpfCaps...)
 }}
 
 func highRisk(c check.Change) check.Change {
@@ -222,76 +223,6 @@ var bpfExtra = check.Gate{Doc: &bpfExtraDoc, Param: "CAP_NET_ADMIN or CAP_PERFMO
 	return p.Allow()
 }}
 
-var perfDoc = check.Doc{
-	ID: "perf.paranoid", Title: "kernel.perf_event_paranoid, or",
-	Text: "kernel.perf_event_paranoid: 2 own user-space only, 1 own kernel too, 0 whole processors, -1 tracepoints; 3 and above (distributions' patch) nothing. " +
-		"Beyond, CAP_PERFMON (before Linux 5.8: CAP_SYS_ADMIN).",
-	Kernel: "kernel/events/core.c:perf_event_open, perf_allow_kernel, perf_allow_cpu",
-	Man:    "perf_event_open(2)",
-	Cause:  check.Sysctl,
-	Errnos: []syscall.Errno{syscall.EACCES, syscall.EPERM},
-}
-
-var perfParanoid = check.Gate{Doc: &perfDoc, Param: "CAP_PERFMON", Run: func(p *check.Pass) check.Verdict {
-	level, err := sysctl.Number(p, "kernel.perf_event_paranoid", 2)
-	if err != nil {
-		return p.UnknownFor(err.Error())
-	}
-	because, want := "", ""
-	switch {
-	case level > 2:
-		because, want = "nothing may be measured", "2"
-	case p.Op.Int("pid") == -1 && level > 0:
-		because, want = "a whole processor is to be measured", "0"
-	case level > 1 && p.Op.Int("exclude_kernel") == 0:
-		if !p.Op.Has("exclude_kernel") && (p.Seen == 0 || p.Op.Int("pid") > 0) {
-			return p.UnknownFor(fmt.Sprintf("kernel.perf_event_paranoid is %d: counting in the kernel is privileged; exclude_kernel is not known", level))
-		}
-		because, want = "the kernel is to be measured too (exclude_kernel is not set)", "1"
-	default:
-		return p.AllowFor(fmt.Sprintf("kernel.perf_event_paranoid is %d", level))
-	}
-	v := capability.Verdict(p, userns.Initial(), fmt.Sprintf("kernel.perf_event_paranoid is %d: %s", level, because), perfCaps...)
-	if v.Decision == check.Denies {
-		v.Cause = check.Sysctl
-		v.Changes = append(v.Changes, highRisk(sysctl.Set("kernel.perf_event_paranoid", want)))
-	}
-	return v
-}}
-
-var perfTargetDoc = check.Doc{
-	ID: "perf.target", Title: "process of the same user, or",
-	Text:   "Measuring another process takes what reading it by ptrace takes, or CAP_PERFMON.",
-	Kernel: "kernel/events/core.c:perf_check_permission",
-	Man:    "perf_event_open(2)",
-	Cause:  check.ProcessAccess,
-	Errnos: []syscall.Errno{syscall.EACCES},
-}
-
-// perfAccess is what perf_check_permission asks of who lacks CAP_PERFMON.
-var perfAccess = access(ptraceMode{pid: pidArg("pid")}, syscall.EACCES)
-
-var perfTarget = check.Gate{Doc: &perfTargetDoc, Role: check.Process, Param: "CAP_PERFMON", Run: func(p *check.Pass) check.Verdict {
-	if p.Op.Int("pid") <= 0 {
-		return p.AllowFor("not another process")
-	}
-	privileged := capability.Verdict(p, userns.Initial(), "", perfCaps...)
-	if privileged.Decision != check.Denies {
-		return privileged
-	}
-	for _, g := range perfAccess {
-		v := g.Run(p)
-		switch {
-		case v.Decision == check.Denies:
-			v.Changes = append(privileged.Changes, v.Changes...)
-			return v.For(privileged.Cap)
-		case v.Decision == check.Unknown && !v.Faint:
-			return v
-		}
-	}
-	return p.Allow()
-}}
-
 var uffdDoc = check.Doc{
 	ID: "userfaultfd.privileged", Title: "vm.unprivileged_userfaultfd, or",
 	Text:   "Without UFFD_USER_MODE_ONLY, userfaultfd takes CAP_SYS_PTRACE unless vm.unprivileged_userfaultfd is 1.",
@@ -312,12 +243,8 @@ var uffd = check.Gate{Doc: &uffdDoc, Param: "CAP_SYS_PTRACE", Run: func(p *check
 	case n != 0:
 		return p.AllowFor("vm.unprivileged_userfaultfd is 1")
 	}
-	v := capability.Verdict(p, userns.Initial(), "faults of the kernel are to be handled (no UFFD_USER_MODE_ONLY) and vm.unprivileged_userfaultfd is 0", capability.CAP_SYS_PTRACE)
-	if v.Decision == check.Denies {
-		v.Changes = append([]check.Change{{Kind: check.ChangeCode, Risk: check.LowRisk, Text: "pass UFFD_USER_MODE_ONLY, if only faults of user space matter"}}, v.Changes...)
-		v.Changes = append(v.Changes, highRisk(sysctl.Set("vm.unprivileged_userfaultfd", "1")))
-	}
-	return v
+	return preceded(unlessSet(p, userns.Initial(), "faults of the kernel are to be handled (no UFFD_USER_MODE_ONLY) and vm.unprivileged_userfaultfd is 0", "vm.unprivileged_userfaultfd", "1", capability.CAP_SYS_PTRACE),
+		check.Change{Kind: check.ChangeCode, Risk: check.LowRisk, Text: "pass UFFD_USER_MODE_ONLY, if only faults of user space matter"})
 }}
 
 var ioUringDoc = check.Doc{
@@ -346,12 +273,7 @@ var ioUring = check.Gate{Doc: &ioUringDoc, Run: func(p *check.Pass) check.Verdic
 			return p.AllowFor("in kernel.io_uring_group")
 		}
 	}
-	v := capability.Verdict(p, userns.Initial(), "kernel.io_uring_disabled is 1", capability.CAP_SYS_ADMIN)
-	if v.Decision == check.Denies {
-		v.Cause = check.Sysctl
-		v.Changes = append([]check.Change{highRisk(sysctl.Set("kernel.io_uring_disabled", "0"))}, v.Changes...)
-	}
-	return v
+	return unlessSet(p, userns.Initial(), "kernel.io_uring_disabled is 1", "kernel.io_uring_disabled", "0", capability.CAP_SYS_ADMIN)
 }}
 
 var acctDoc = check.Doc{

@@ -11,6 +11,7 @@ import (
 	"github.com/go-eperm/eperm/inode"
 	"github.com/go-eperm/eperm/lsm"
 	"github.com/go-eperm/eperm/mount"
+	"github.com/go-eperm/eperm/sysctl"
 	"github.com/go-eperm/eperm/userns"
 	"golang.org/x/sys/unix"
 )
@@ -77,6 +78,33 @@ func mayDelete(dir, victim check.Role) []check.Gate {
 // maySetattr is fs/attr.c:may_setattr for changes of mode, owner and given times.
 func maySetattr(of check.Role) []check.Gate {
 	return []check.Gate{attr.Immutable(of), attr.AppendOnly(of)}
+}
+
+// unlessSet is the verdict where a setting decides whether the kernel asks for a
+// capability at all.
+func unlessSet(p *check.Pass, where userns.Where, because, setting, value string, caps ...check.Cap) check.Verdict {
+	return orSet(capability.Verdict(p, where, because, caps...), setting, value)
+}
+
+// orSet is a refusal for want of a capability that another value of a setting
+// would lift. What is missing is the capability, the narrower way; the setting
+// opens the operation to every user.
+func orSet(v check.Verdict, setting, value string) check.Verdict {
+	if v.Decision == check.Denies {
+		if v.Cause != check.UserNamespace && v.Cause != check.AppArmor {
+			v.Cause = check.MissingCapability
+		}
+		v.Changes = append(v.Changes, highRisk(sysctl.Set(setting, value)))
+	}
+	return v
+}
+
+// preceded is a refusal with narrower changes before its own.
+func preceded(v check.Verdict, changes ...check.Change) check.Verdict {
+	if v.Decision == check.Denies {
+		v.Changes = append(changes, v.Changes...)
+	}
+	return v
 }
 
 // Conditions on arguments.

@@ -279,6 +279,19 @@ var SeccompMode = check.Probe[Number]{Name: "seccomp", Source: "prctl(PR_GET_SEC
 	return Number{int64(n)}, err
 }}
 
+// MDWE is the PR_MDWE_ flags: whether the process refuses memory that is writable
+// and executable, or becomes executable (PR_SET_MDWE, Linux 6.3); of the calling process only.
+var MDWE = check.Probe[Number]{Name: "mdwe", Source: "prctl(PR_GET_MDWE)", Text: formatNumber, Live: func(k *check.Kernel, _ string) (Number, error) {
+	if !k.Self() {
+		return Number{}, errors.New("only a process itself can tell")
+	}
+	n, err := prctl(unix.PR_GET_MDWE)
+	if errors.Is(err, unix.EINVAL) { // an older kernel
+		return Number{}, nil
+	}
+	return Number{int64(n)}, err
+}}
+
 func formatNumber(n Number) string { return "n=" + strconv.FormatInt(n.N, 10) }
 
 // Securebits is the SECBIT_ flags; of the calling thread only.
