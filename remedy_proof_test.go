@@ -4,6 +4,7 @@ package eperm_test
 
 import (
 	"encoding/json"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-eperm/eperm"
+	"github.com/go-eperm/eperm/check"
 	"github.com/go-eperm/eperm/kerneltest"
 	"github.com/go-eperm/eperm/op"
 )
@@ -252,4 +254,42 @@ func TestPairWorks(t *testing.T) {
 		return 0
 	})
 	kerneltest.Child(t, subject, func(c *kerneltest.C) { require.Nil(c, try(c)) })
+}
+
+// The remedy of this process stands before the one of
+// the whole system, and what is not enough comes last, with what it takes besides.
+func TestOrderOfRemedies(t *testing.T) {
+	kerneltest.Require(t, kerneltest.Root)
+	own := kerneltest.Subject{UID: kerneltest.Nobody, Cloneflags: syscall.CLONE_NEWNET} // where the port's setting is the kernel's own
+	kerneltest.Child(t, own, func(c *kerneltest.C) {
+		_, err := net.Listen("tcp4", "127.0.0.1:80")
+		d := eperm.Explain(err, op.Bind("tcp4", "127.0.0.1:80"))
+		require.NotNil(c, d)
+		process, system := -1, -1
+		for i, r := range d.Remedies {
+			switch {
+			case r.Change.Kind == check.GrantCapability && r.For == "host" && process < 0:
+				process = i
+			case r.Change.Kind == check.SetSysctl:
+				system = i
+			}
+		}
+		require.True(c, process >= 0 && system > process, "%+v", d.Remedies)
+	})
+	dir := kerneltest.File(t, kerneltest.FileSpec{Dir: true, Mode: 0o755, Immutable: true})
+	kerneltest.Child(t, kerneltest.Subject{UID: kerneltest.Nobody}, func(c *kerneltest.C) {
+		d := eperm.Explain(os.Mkdir(dir+"/x", 0o755), op.Mkdir(dir+"/x"))
+		require.NotNil(c, d)
+		partly := false
+		for _, r := range d.Remedies {
+			if strings.HasPrefix(r.Then, "then ") {
+				partly = true
+				require.NotNil(c, r.Besides, r.Title)
+				require.True(c, strings.HasPrefix(r.Besides.Then, "enough"), r.Besides.Then)
+				continue
+			}
+			require.False(c, partly, "%q is enough, and comes after what is not", r.Title)
+		}
+		require.True(c, partly)
+	})
 }
