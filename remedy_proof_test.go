@@ -256,8 +256,8 @@ func TestPairWorks(t *testing.T) {
 	kerneltest.Child(t, subject, func(c *kerneltest.C) { require.Nil(c, try(c)) })
 }
 
-// The remedy of this process stands before the one of
-// the whole system, and what is not enough comes last, with what it takes besides.
+// The remedy of this process stands before the one of the whole system, and
+// what is not enough comes last, with what it takes besides.
 func TestOrderOfRemedies(t *testing.T) {
 	kerneltest.Require(t, kerneltest.Root)
 	own := kerneltest.Subject{UID: kerneltest.Nobody, Cloneflags: syscall.CLONE_NEWNET} // where the port's setting is the kernel's own

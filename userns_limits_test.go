@@ -142,3 +142,26 @@ func TestLineFromInside(t *testing.T) {
 	n, complete := initial.Depth()
 	require.True(t, complete && n == 0 && len(initial.Line) == 1)
 }
+
+// A file of somebody whom the user namespace does not map: the entry that lets
+// the task in is one for its uid outside, and given outside it works.
+func TestRemedyOutsideOfAUserNamespace(t *testing.T) {
+	kerneltest.Require(t, kerneltest.Root, kerneltest.UserNS, kerneltest.Program("unshare"), kerneltest.Program("setpriv"), kerneltest.Program("setfacl"))
+	dir := publicDir(t)
+	exe, file := refusals(t, dir), dir+"/file"
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	require.NoError(t, os.Chown(file, 5, 5))
+	deed := "read:" + file
+	try := func() proof {
+		return proofs(t, exec.Command("setpriv", "--reuid", "1000", "--regid", "1000", "--clear-groups", "unshare", "--user", "--map-root-user", exe, deed))[deed]
+	}
+	before := try()
+	require.Equal(t, "user-namespace", before.Diagnosis.Cause, before.Error)
+	require.Contains(t, strings.Join(before.Diagnosis.Notes, " "), "The task is root of a user namespace only: outside it is uid 1000, an ordinary user")
+	argv := before.command("setfacl")
+	require.Equal(t, []string{"setfacl", "-m", "u:1000:r", "--", file}, argv)
+	require.Contains(t, before.Diagnosis.Remedies[0].Title, "from outside of the user namespace, where uid 0 of it is uid 1000")
+	out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	require.Empty(t, try().Error)
+}

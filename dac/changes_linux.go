@@ -7,6 +7,7 @@ import (
 	"github.com/go-eperm/eperm/check"
 	"github.com/go-eperm/eperm/inode"
 	"github.com/go-eperm/eperm/task"
+	"github.com/go-eperm/eperm/userns"
 )
 
 // ActAs is the change of doing it as another user: files are judged by its fsuid.
@@ -31,13 +32,21 @@ func opening(p *check.Pass, name string, f inode.File, s Subject, mask uint32, c
 		return []check.Change{chmod(name, f, "u+"+perm, mask<<6)}
 	}
 	var changes []check.Change
+	uid, foreign := abroad(p, s, f)
 	now, err := inode.AccessACL.ReadErr(p, name)
 	has := err != nil || !now.None // setxattr answers what getxattr does
 	if has {
-		changes = append(changes, check.Change{
+		c := check.Change{
 			Kind: check.AddACL, Path: name, Value: fmt.Sprintf("u:%d:%s", s.UID, perm), Risk: check.LowRisk,
 			Assume: acl(name, f, s, mask),
-		})
+		}
+		if foreign {
+			c.Value, c.Text = fmt.Sprintf("u:%d:%s", uid, perm), fmt.Sprintf("from outside of the user namespace, where uid %d of it is uid %d", s.UID, uid)
+		}
+		changes = append(changes, c)
+	}
+	if foreign { // its modes and groups are for others to give, in numbers that do not show here
+		return changes
 	}
 	if class == "group" {
 		changes = append(changes, chmod(name, f, "g+"+perm, mask<<3))
@@ -55,6 +64,23 @@ func opening(p *check.Pass, name string, f inode.File, s Subject, mask uint32, c
 		changes = append(changes, everybody)
 	}
 	return changes
+}
+
+// abroad says that the file belongs to somebody whom the task's user namespace
+// does not map, and which uid the task has out there.
+func abroad(p *check.Pass, s Subject, f inode.File) (uid uint32, foreign bool) {
+	ns, err := userns.NS.Get(p.World, "user")
+	if err != nil || ns.Inode == userns.InitInode {
+		return 0, false
+	}
+	m, err := userns.Map.Get(p.World, "uid")
+	if err != nil || userns.Shown(p.World, m, f.UID) {
+		return 0, false
+	}
+	if p.World.Live() && !p.World.Task().Self { // it is shown as it is out there
+		return s.UID, true
+	}
+	return m.Outside(s.UID)
 }
 
 // acl supposes an entry for the subject: the mask class, shown as the group bits, includes it.

@@ -157,10 +157,12 @@ func permission(p *check.Pass, name string, f inode.File, mask uint32, caps []ch
 		return v
 	}
 	// Where a mode refuses, opening the file to this subject is the remedy, the capability only the last resort.
-	if v.Cause != check.UserNamespace { // held, and without force only for want of a mapping
-		v.Reason, v.Cause = because, check.FileMode
+	switch {
+	case v.Cause != check.UserNamespace:
+		v.Reason, v.Cause, v.Notes = because, check.FileMode, nil
+	case p.Detail: // held, and without force only for want of a mapping
+		v = v.Note(userns.Describe(p.World))
 	}
-	v.Notes = nil
 	v.Changes = append(opening(p, name, f, s, mask, class), v.Changes...)
 	if strings.HasPrefix(f.Dev, "0:") { // what a server shows as mode need not be what it goes by
 		fs, err := mount.Statfs.ReadErr(p, name)
@@ -216,10 +218,14 @@ func capOver(p *check.Pass, name string, f inode.File, because string, mapped []
 			return p.UnknownFor(fmt.Sprintf("the %s of %s is shown as %d, which stands for ids without mapping too", id.kind, check.Printable(name), id.id))
 		}
 		if !userns.Shown(p.World, m, id.id) {
-			return p.Deny(fmt.Sprintf("%s, and %s of %s (shown as %d) has no mapping in this user namespace, so no capability held in it counts over the file",
+			v := p.Deny(fmt.Sprintf("%s, and %s of %s (shown as %d) has no mapping in this user namespace, so no capability held in it counts over the file",
 				because, map[string]string{"uid": "the owner", "gid": "the group"}[id.kind], check.Printable(name), id.id),
 				check.Change{Kind: check.MapID, Name: id.kind, Path: name, Value: strconv.Itoa(int(id.id)), Assume: []check.Assumption{userns.Move()}},
 			).As(check.UserNamespace).For(caps[0])
+			if p.Detail {
+				v = v.Note(userns.Describe(p.World))
+			}
+			return v
 		}
 	}
 	return v

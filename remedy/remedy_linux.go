@@ -38,7 +38,11 @@ func Render(w *check.World, op *check.Operation, c check.Change, then string) []
 	case check.ChangeMode:
 		r.add(check.Remedy{For: "host", Title: "let it in by the mode: chmod " + c.Value, Commands: [][]string{{"chmod", c.Value, "--", c.Path}}, Verify: [][]string{{"stat", "-c", "%A %U:%G", "--", c.Path}}})
 	case check.AddACL:
-		r.add(check.Remedy{For: "host", Title: "let this one user in by an ACL entry", Commands: [][]string{{"setfacl", "-m", c.Value, "--", c.Path}}, Verify: [][]string{{"getfacl", "--", c.Path}}})
+		title := "let this one user in by an ACL entry"
+		if c.Text != "" {
+			title += ", " + c.Text
+		}
+		r.add(check.Remedy{For: "host", Title: title, Commands: [][]string{{"setfacl", "-m", c.Value, "--", c.Path}}, Verify: [][]string{{"getfacl", "--", c.Path}}})
 	case check.ChangeOwner:
 		r.add(check.Remedy{For: "host", Title: "change the owner to " + c.Value, Commands: [][]string{{"chown", c.Value, "--", c.Path}}, Verify: [][]string{{"stat", "-c", "%u:%g", "--", c.Path}}})
 	case check.JoinGroup:
