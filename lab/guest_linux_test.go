@@ -145,6 +145,7 @@ func (b boot) initramfs(t *testing.T, series, nonce string) archive {
 	a.text("etc/passwd", "root:x:0:0::/root:/bin/sh\nuser:x:1000:1000::/tmp:/bin/sh\nnobody:x:65534:65534::/tmp:/bin/sh\n", 0o644)
 	a.text("etc/group", "root:x:0:\nuser:x:1000:\nnogroup:x:65534:\n", 0o644)
 	a.text("etc/hosts", "127.0.0.1 localhost lab\n::1 localhost\n", 0o644)
+	a.text("etc/hostname", "lab\n", 0o644)
 	a.text("etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files\n", 0o644)
 	a.file("init", built(t, "lab/init", true), 0o755)
 
@@ -168,7 +169,7 @@ func (b boot) initramfs(t *testing.T, series, nonce string) archive {
 		require.NoError(t, err)
 		require.NoError(t, f.Truncate(48<<20))
 		require.NoError(t, f.Close())
-		out, err := exec.Command("mkfs.ext4", "-q", "-b", "4096", "-O", "verity", image).CombinedOutput()
+		out, err := exec.Command("mkfs.ext4", "-q", "-b", "4096", "-O", "verity,^metadata_csum", image).CombinedOutput() // with checksums of metadata FS_IOC_SETVERSION is refused to everybody
 		require.NoError(t, err, "%s", out)
 		a.file("lab/ext4", image, 0o600)
 		plan.Ext4 = "/lab/ext4"
@@ -274,7 +275,7 @@ func (b boot) start(t *testing.T, series string) (runs []guestRun, console strin
 	var out bytes.Buffer
 	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", "-M", "pc", "-m", "1024", "-nodefaults", "-no-user-config", "-display", "none",
 		"-no-reboot", "-serial", "stdio", "-serial", "file:"+results, "-kernel", filepath.Join(kernelDir(series), "vmlinuz"), "-initrd", initrd,
-		"-append", "console=ttyS0 panic=-1 quiet mitigations=off nokaslr lsm="+b.lsm+" "+b.append)
+		"-append", "console=ttyS0 panic=-1 quiet mitigations=off nokaslr no_timer_check lsm="+b.lsm+" "+b.append)
 	cmd.Stdout, cmd.Stderr = &out, &out
 	cmd.WaitDelay = 5 * time.Second
 	begin := time.Now()

@@ -131,7 +131,7 @@ func cgroupCases() []live {
 			op: func(d string) eperm.Operation { return op.CgroupMove(group(d)+"/cgroup.procs", os.Getppid()) }, errno: unix.EACCES, cause: eperm.ProcessAccess, cap: capability.None},
 		{ids: "k.cgroup.EACCES.3", name: "mkdir in a group", setup: inGroup("", nil), subject: nobody, try: func(d string) error { return os.Mkdir(group(d)+"/x", 0o755) },
 			op: func(d string) eperm.Operation { return op.Mkdir(group(d) + "/x") }, errno: unix.EACCES, cause: eperm.FileMode, cap: capability.CAP_DAC_OVERRIDE},
-		{ids: "k.sched.EPERM.1", name: "real-time without a budget", setup: inGroup("cpu", func(t *testing.T, dir string) { put(t, dir+"/cpu.rt_runtime_us", "0") }), try: entering(func(string) error {
+		{ids: "k.sched.EPERM.1", name: "real-time without a budget", needs: hasRealTimeGroups, setup: inGroup("cpu", func(t *testing.T, dir string) { put(t, dir+"/cpu.rt_runtime_us", "0") }), try: entering(func(string) error {
 			return sys("sched_setattr", unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: 1}, 0))
 		}), op: always(op.SchedSetscheduler(0, unix.SCHED_FIFO)), errno: unix.EPERM, cause: eperm.Cgroup, cap: capability.None,
 			flip: once(func(t *testing.T, d string) { put(t, group(d)+"/cpu.rt_runtime_us", "10000") })},

@@ -90,7 +90,7 @@ func TestClauses(t *testing.T) {
 		cases []live
 	}{
 		{"capabilities", capabilityCases()},
-		{"landlock", landlockCases()},
+		{"landlock", needing(kerneltest.KernelAtLeast(6, 8), landlockCases())}, // sandboxed, only lsm_list_modules(2) tells which modules there are
 		{"landlock domains", domainCases()},
 		{"BPF modules", programCases()},
 		{"attributes", attributeCases()},

@@ -135,7 +135,7 @@ func descriptorCases() []live {
 			op: onKept(func(p string) eperm.Operation {
 				return op.Mmap(p, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 			}), errno: unix.EPERM, cause: eperm.Sealed, cap: none},
-		{name: "exec of a memory file that is not executable", ids: "k.exec.EACCES.1", try: func(string) error {
+		{name: "exec of a memory file that is not executable", needs: kerneltest.KernelAtLeast(6, 3), ids: "k.exec.EACCES.1", try: func(string) error {
 			fd, err := unix.MemfdCreate("x", unix.MFD_NOEXEC_SEAL)
 			if err != nil {
 				return err

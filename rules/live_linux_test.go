@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -71,6 +72,9 @@ func (l live) run(t *testing.T, n *tally) {
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	if l.target != nil {
 		require.NoError(t, os.WriteFile(dir+"/pid", []byte(strconv.Itoa(kerneltest.Process(t, *l.target))), 0o644))
+	}
+	if l.explain.Timeout == 0 {
+		l.explain.Timeout = 30 * time.Second // an emulated or a busy processor is slow
 	}
 	attempt := func(s kerneltest.Subject) seen {
 		return kerneltest.Value(t, s, func(c *kerneltest.C) seen {

@@ -213,7 +213,7 @@ func restricted(string) error {
 func ringCases() []live {
 	enabled := func(t *testing.T) { setting(t, "kernel.io_uring_disabled", "0") }
 	return []live{
-		{name: "open through an io_uring", ids: "k.io_uring.EPERM.4", setup: func(t *testing.T, d string) { enabled(t); write("f", 0o600)(t, d) }, subject: nobody, try: at("f", func(p string) error {
+		{name: "open through an io_uring", needs: ioUringSetting, ids: "k.io_uring.EPERM.4", setup: func(t *testing.T, d string) { enabled(t); write("f", 0o600)(t, d) }, subject: nobody, try: at("f", func(p string) error {
 			r, err := newRing(0)
 			if err != nil {
 				return err
@@ -225,7 +225,7 @@ func ringCases() []live {
 			}
 			return r.do("openat", ringOpenat, unix.AT_FDCWD, unsafe.Pointer(b))
 		}), op: func(d string) eperm.Operation { return op.Open(d+"/f", os.O_RDONLY) }, errno: unix.EACCES, cause: eperm.FileMode, cap: capability.CAP_DAC_READ_SEARCH, flip: chmod("f", 0o644)},
-		{name: "restricted io_uring", ids: "k.io_uring.EACCES.1", setup: func(t *testing.T, _ string) { enabled(t) }, try: restricted, op: always(op.IoUring(ringNop)),
+		{name: "restricted io_uring", needs: ioUringSetting, ids: "k.io_uring.EACCES.1", setup: func(t *testing.T, _ string) { enabled(t) }, try: restricted, op: always(op.IoUring(ringNop)),
 			errno: unix.EACCES, cause: eperm.State, cap: capability.None, sure: eperm.Likely, says: "IORING_REGISTER_RESTRICTIONS"},
 	}
 }

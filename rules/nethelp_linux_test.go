@@ -110,13 +110,19 @@ func output(c require.TestingT, family byte, policy uint32, rules ...nftRule) {
 	add(unix.NFNL_MSG_BATCH_BEGIN, 0, 0, nft, nil)
 	add(nft<<8|unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE, family, 0, netlink.Attribute(1, zstring("t")))
 	hook := joined(netlink.Attribute(1, be32(3)), netlink.Attribute(2, be32(0))) // NF_INET_LOCAL_OUT, priority 0
-	add(nft<<8|unix.NFT_MSG_NEWCHAIN, unix.NLM_F_CREATE, family, 0,
+	ack := func(last bool) uint16 {                                              // of the last message: that of the end is answered by new kernels only
+		if last {
+			return unix.NLM_F_ACK
+		}
+		return 0
+	}
+	add(nft<<8|unix.NFT_MSG_NEWCHAIN, unix.NLM_F_CREATE|ack(len(rules) == 0), family, 0,
 		joined(netlink.Attribute(1, zstring("t")), netlink.Attribute(3, zstring("out")), netlink.Attribute(4|nested, hook), netlink.Attribute(5, be32(policy)), netlink.Attribute(7, zstring("filter"))))
-	for _, r := range rules {
-		add(nft<<8|unix.NFT_MSG_NEWRULE, unix.NLM_F_CREATE|unix.NLM_F_APPEND, family, 0,
+	for i, r := range rules {
+		add(nft<<8|unix.NFT_MSG_NEWRULE, unix.NLM_F_CREATE|unix.NLM_F_APPEND|ack(i == len(rules)-1), family, 0,
 			joined(netlink.Attribute(1, zstring("t")), netlink.Attribute(2, zstring("out")), netlink.Attribute(4|nested, r)))
 	}
-	add(unix.NFNL_MSG_BATCH_END, unix.NLM_F_ACK, 0, nft, nil)
+	add(unix.NFNL_MSG_BATCH_END, 0, 0, nft, nil)
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_NETFILTER)
 	require.NoError(c, err)
 	defer unix.Close(fd)

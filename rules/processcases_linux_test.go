@@ -208,7 +208,7 @@ func schedCases() []live {
 			}
 			return setScheduler(0, unix.SchedAttr{})
 		}, op: always(op.SchedSetscheduler(0, unix.SCHED_NORMAL)), errno: unix.EPERM, cause: eperm.MissingCapability, cap: nice, freed: holding(unix.CAP_SYS_NICE)},
-		{name: "deadline, bound to one processor", ids: "sched_setattr.EPERM.2", try: func(string) error {
+		{name: "deadline, bound to one processor", needs: twoProcessors, ids: "sched_setattr.EPERM.2", try: func(string) error {
 			runtime.LockOSThread()
 			var one unix.CPUSet
 			one.Set(0)

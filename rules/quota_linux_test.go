@@ -38,9 +38,9 @@ const (
 
 func quotaCases() []live {
 	return []live{
-		{ids: "quotactl.EPERM.1", name: "quotas set", subject: nobody, try: quotaOn(setQuota, 0, 65534), op: quotaOp(setQuota, 0, 65534), errno: unix.EPERM, cause: eperm.MissingCapability, cap: capability.CAP_SYS_ADMIN,
+		{ids: "quotactl.EPERM.1", name: "quotas set", needs: hasQuotas, subject: nobody, try: quotaOn(setQuota, 0, 65534), op: quotaOp(setQuota, 0, 65534), errno: unix.EPERM, cause: eperm.MissingCapability, cap: capability.CAP_SYS_ADMIN,
 			freed: holding(unix.CAP_SYS_ADMIN), then: unix.ESRCH},
-		{ids: "k.quota.EPERM.1", name: "quota of somebody else", subject: nobody, try: quotaOn(getQuota, 0, 1000), op: quotaOp(getQuota, 0, 1000), errno: unix.EPERM, cause: eperm.MissingCapability, cap: capability.CAP_SYS_ADMIN,
+		{ids: "k.quota.EPERM.1", name: "quota of somebody else", needs: hasQuotas, subject: nobody, try: quotaOn(getQuota, 0, 1000), op: quotaOp(getQuota, 0, 1000), errno: unix.EPERM, cause: eperm.MissingCapability, cap: capability.CAP_SYS_ADMIN,
 			freed: holding(unix.CAP_SYS_ADMIN), then: unix.ESRCH},
 	}
 }

@@ -117,7 +117,7 @@ func fcntlCases() []live {
 		fcntlOn("fcntl.EPERM.2", "F_SETFL clears O_APPEND", unix.O_WRONLY|unix.O_APPEND, unix.F_SETFL, 0, live{setup: marked("f", false, appendBit), errno: unix.EPERM, cause: eperm.AppendOnly, cap: capability.None, flip: unmark("f", appendBit)}),
 		fcntlOn("k.fcntl.EPERM.2", "F_SETFL sets O_NOATIME", unix.O_RDONLY, unix.F_SETFL, unix.O_NOATIME, live{setup: write("f", 0o644), subject: nobody, errno: unix.EPERM, cause: eperm.MissingCapability, cap: capability.CAP_FOWNER, freed: holding(unix.CAP_FOWNER)}),
 		fcntlOn("k.fcntl.EACCES.1", "F_SETLEASE", unix.O_RDONLY, unix.F_SETLEASE, unix.F_RDLCK, live{setup: write("f", 0o644), subject: nobody, errno: unix.EACCES, cause: eperm.MissingCapability, cap: capability.CAP_LEASE, freed: holding(unix.CAP_LEASE)}),
-		fcntlOn("k.fcntl.EPERM.3", "F_SET_RW_HINT", unix.O_RDONLY, 1036, 2, live{setup: write("f", 0o644), subject: nobody, errno: unix.EPERM, cause: eperm.MissingCapability, cap: capability.CAP_FOWNER, freed: holding(unix.CAP_FOWNER)}),
+		fcntlOn("k.fcntl.EPERM.3", "F_SET_RW_HINT", unix.O_RDONLY, 1036, 2, live{needs: kerneltest.KernelAtLeast(6, 18), setup: write("f", 0o644), subject: nobody, errno: unix.EPERM, cause: eperm.MissingCapability, cap: capability.CAP_FOWNER, freed: holding(unix.CAP_FOWNER)}),
 		{name: "F_SETPIPE_SZ", ids: "k.fcntl.EPERM.1", subject: nobody, try: func(string) error {
 			var p [2]int
 			if err := unix.Pipe(p[:]); err != nil {
@@ -224,7 +224,7 @@ func socketCases() []live {
 		sockoptOn("k.setsockopt.EPERM.11", "TCP_REPAIR", unix.AF_INET, unix.SOCK_STREAM, unix.IPPROTO_TCP, unix.TCP_REPAIR, 1, unix.EPERM, net),
 		sockoptOn("k.setsockopt.EPERM.13", "IPV6_HOPOPTS", unix.AF_INET6, unix.SOCK_DGRAM, unix.IPPROTO_IPV6, unix.IPV6_HOPOPTS, 1, unix.EPERM, raw),
 		{name: "XDP socket", ids: "k.socket.EPERM.4", subject: nobody, try: func(string) error { return socket(unix.AF_XDP, unix.SOCK_RAW, 0) }, op: always(op.Socket(unix.AF_XDP, unix.SOCK_RAW, 0)), errno: unix.EPERM, cause: eperm.MissingCapability, cap: raw, freed: holding(unix.CAP_NET_RAW)},
-		{name: "broadcast", ids: "connect.EACCES.3", try: func(string) error {
+		{name: "broadcast", needs: broadcasting, ids: "connect.EACCES.3", try: func(string) error {
 			fd, err := inetSocket()
 			if err != nil {
 				return err
@@ -273,7 +273,7 @@ func callCases() []live {
 		{name: "PR_CAP_AMBIENT_RAISE", ids: "prctl.EPERM.7", subject: nobody, try: func(string) error {
 			return call("prctl", unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, unix.CAP_CHOWN, 0, 0)
 		}, op: always(op.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, unix.CAP_CHOWN)), errno: unix.EPERM, cause: eperm.MissingCapability, cap: capability.CAP_CHOWN, untraced: true},
-		{name: "PR_SET_MDWE taken back", ids: "k.prctl.EPERM.3", try: func(string) error {
+		{name: "PR_SET_MDWE taken back", needs: kerneltest.KernelAtLeast(6, 3), ids: "k.prctl.EPERM.3", try: func(string) error {
 			if err := call("prctl", unix.SYS_PRCTL, 65, 1, 0, 0, 0); err != nil {
 				return err
 			}
@@ -306,11 +306,11 @@ func callCases() []live {
 			return sys("fanotify_mark", unix.FanotifyMark(fd, unix.FAN_MARK_ADD, unix.FAN_OPEN, unix.AT_FDCWD, p))
 		}), op: func(d string) eperm.Operation { return onPath("fanotify_mark", d+"/f") }, errno: unix.EACCES, cause: eperm.FileMode, cap: capability.CAP_DAC_READ_SEARCH,
 			flip: func(t *testing.T, d string) { require.NoError(t, os.Chmod(d+"/f", 0o644)) }},
-		{name: "memfd_create", ids: "k.exec.EACCES.2", setup: func(t *testing.T, _ string) { setting(t, "vm.memfd_noexec", "2") }, try: func(string) error { _, err := unix.MemfdCreate("x", unix.MFD_EXEC); return sys("memfd_create", err) },
+		{name: "memfd_create", needs: memfdSetting, ids: "k.exec.EACCES.2", setup: func(t *testing.T, _ string) { setting(t, "vm.memfd_noexec", "2") }, try: func(string) error { _, err := unix.MemfdCreate("x", unix.MFD_EXEC); return sys("memfd_create", err) },
 			op: always(op.Call("memfd_create", 0, unix.MFD_EXEC)), errno: unix.EACCES, cause: eperm.Sysctl, cap: capability.None, flip: func(t *testing.T, _ string) { setting(t, "vm.memfd_noexec", "0") }},
-		{name: "io_uring disabled", ids: "k.io_uring.EPERM.2", setup: func(t *testing.T, _ string) { setting(t, "kernel.io_uring_disabled", "2") }, try: func(string) error { return call("io_uring_setup", unix.SYS_IO_URING_SETUP, 1, buf) },
+		{name: "io_uring disabled", needs: ioUringSetting, ids: "k.io_uring.EPERM.2", setup: func(t *testing.T, _ string) { setting(t, "kernel.io_uring_disabled", "2") }, try: func(string) error { return call("io_uring_setup", unix.SYS_IO_URING_SETUP, 1, buf) },
 			op: always(op.IoUringSetup()), errno: unix.EPERM, cause: eperm.Sysctl, cap: capability.None, flip: func(t *testing.T, _ string) { setting(t, "kernel.io_uring_disabled", "0") }},
-		{name: "io_uring for a group", ids: "k.io_uring.EPERM.1", setup: func(t *testing.T, _ string) { setting(t, "kernel.io_uring_disabled", "1") }, subject: nobody, try: func(string) error { return call("io_uring_setup", unix.SYS_IO_URING_SETUP, 1, buf) },
+		{name: "io_uring for a group", needs: ioUringSetting, ids: "k.io_uring.EPERM.1", setup: func(t *testing.T, _ string) { setting(t, "kernel.io_uring_disabled", "1") }, subject: nobody, try: func(string) error { return call("io_uring_setup", unix.SYS_IO_URING_SETUP, 1, buf) },
 			op: always(op.IoUringSetup()), errno: unix.EPERM, cause: eperm.MissingCapability, cap: admin, flip: func(t *testing.T, _ string) { setting(t, "kernel.io_uring_disabled", "0") }},
 		{name: "NOFILE above nr_open", ids: "getrlimit.EPERM.2", try: func(string) error {
 			return sys("setrlimit", unix.Prlimit(0, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 1 << 31, Max: 1 << 31}, nil))

@@ -45,8 +45,11 @@ var socketRules = []check.Rule{
 			cgroup.Gate("INET4_POST_BIND").If(family(unix.AF_INET)), cgroup.Gate("INET6_POST_BIND").If(family(unix.AF_INET6)),
 			lsm.Asked(vsockPort.If(arg("family", unix.AF_VSOCK))),
 			check.When(unixPath, way(check.Target)...),
-			check.When(unixPath, mount.ReadOnly(check.Parent), attr.Immutable(check.Parent), dac.Write(check.Parent), noCreate),
-			check.When(unixPath, lsm.Hooks(lsm.Path, "path_mknod")...),
+			check.When(unixPath, mount.ReadOnly(check.Parent)),
+			check.When(unixPath, lsm.Hooks(lsm.Path, "path_mknod")...), // before may_create
+			check.When(unixPath, attr.Immutable(check.Parent), dac.Write(check.Parent)),
+			check.When(unixPath, lsm.Hooks(lsm.File, "inode_mknod")...),
+			noCreate.If(unixPath),
 			check.When(netlinkGroups, need(netOwner, capability.CAP_NET_ADMIN)...), // net/netlink/af_netlink.c:netlink_bind
 			check.When(auditGroups, need(initialNS, capability.CAP_AUDIT_READ)...), // kernel/audit.c:audit_multicast_bind
 			lsm.Asked(multicastRoutes), lsm.Asked(genericGroup),

@@ -61,6 +61,9 @@ func judge(p *check.Pass, hook, label string) check.Verdict {
 	}
 	asks, err := requests(p, hook, own)
 	if err != nil {
+		if v, ok := byRecord(p, hook, own, nil); ok {
+			return errnoOf(p, v)
+		}
 		if len(own) == 0 {
 			return p.UnknownFor("the profile of the other process may refuse: " + err.Error())
 		}
@@ -96,6 +99,9 @@ func judge(p *check.Pass, hook, label string) check.Verdict {
 	case len(refused) > 0:
 		return deny(p, refused, first)
 	case unknown != "":
+		if v, ok := byRecord(p, hook, own, asks); ok {
+			return errnoOf(p, v)
+		}
 		return p.UnknownFor(unknown)
 	}
 	if len(asks) == 0 || len(own) == 0 {
@@ -173,9 +179,13 @@ func deny(p *check.Pass, refused []*request, first Perms) check.Verdict {
 			changes[i].Warn = "The profile " + check.Printable(other.Path) + " has to be changed too: " + other.Value
 		}
 	}
-	v := p.Deny(reason, changes...)
-	if p.Op.Is("process_vm_readv", "process_vm_writev", "pidfd_getfd", "kcmp") { // they make their own errno of it
-		v = v.With(syscall.EPERM)
+	return errnoOf(p, p.Deny(reason, changes...))
+}
+
+// errnoOf is the verdict with the errno that the call makes of it: some have their own.
+func errnoOf(p *check.Pass, v check.Verdict) check.Verdict {
+	if p.Op.Is("process_vm_readv", "process_vm_writev", "pidfd_getfd", "kcmp") {
+		return v.With(syscall.EPERM)
 	}
 	return v
 }

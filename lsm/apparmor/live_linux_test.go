@@ -55,6 +55,7 @@ type scene struct {
 	cap   check.Cap       // CAP_… plus one; 0 is none
 	rule  string          // that the remedy has to hold; DIR stands for the directory, PEER and PID for the peer's
 	deny  bool            // a deny rule refuses: adding a rule is not enough
+	inner eperm.Certainty // from inside, where it is not confirmed
 	outer eperm.Certainty // from outside as root, where it is not confirmed
 	peer  string          // a second process with this profile's rules; "unconfined" for one without
 	// peerRules is that the missing rule is the peer's.
@@ -205,7 +206,11 @@ func (sc *scene) run(t *testing.T, profile string) {
 		require.Equal(t, sc.errno, errnoOf(err), "%v", err)
 		d := look.Explain(err, s.op)
 		require.NotNil(t, d)
-		sc.check(t, s, d, profile, eperm.Confirmed)
+		inner := sc.inner
+		if inner == "" {
+			inner = eperm.Confirmed
+		}
+		sc.check(t, s, d, profile, inner)
 		value = d.Remedies[0].Change.Value
 		tid := unix.Gettid()
 		outside(func() {
@@ -229,6 +234,31 @@ func (sc *scene) run(t *testing.T, profile string) {
 			require.Contains(t, fmt.Sprintf("%+v", d), profile)
 		}
 	})
+
+	// There, with the kernel's log: its record of this refusal decides.
+	if sc.cap == 0 && sc.uid == 0 && !sc.deny && !sc.peerRules {
+		sure := sc.inner
+		if sure == "" {
+			sure = eperm.Confirmed
+		}
+		load(t, profile, "", rules+"\n/dev/kmsg r,\ncapability syslog,")
+		confined(t, profile, 0, func() {
+			err := s.do()
+			require.Equal(t, sc.errno, errnoOf(err))
+			var d *eperm.Diagnosis
+			for range 5 { // records are written by a thread of the kernel's, when it has the time
+				if d = (eperm.Explainer{Timeout: look.Timeout, KernelLog: true}).Explain(err, s.op); d.Certainty == sure {
+					break
+				}
+				time.Sleep(time.Second)
+			}
+			require.Equal(t, eperm.AppArmor, d.Cause, "%+v", d)
+			require.Equal(t, sure, d.Certainty, "%+v", d)
+			require.Contains(t, d.Summary, "the kernel wrote that down")
+			require.Equal(t, "apparmor", d.Remedies[0].SnippetKind, "%+v", d)
+			require.Contains(t, fmt.Sprint(d.Remedies[0].Commands), "apparmor_parser -r /etc/apparmor.d/"+profile)
+		})
+	}
 
 	// Not blamed where it only complains, or confines nobody.
 	load(t, profile, "flags=(complain)", rules)
@@ -485,9 +515,36 @@ func processScenes() []scene {
 			// Seizing does not stop it, and ends with the thread.
 			s.do = func() error { return unix.PtraceSeize(s.pid) }
 		}, errno: unix.EACCES, rule: "ptrace (trace) peer=unconfined,"},
+		{name: "unix socket with a name", rules: "network unix,\n unix,", set: func(t *testing.T, s *stage) {
+			path := s.dir + "/s"
+			fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+			require.NoError(t, err)
+			t.Cleanup(func() { unix.Close(fd) })
+			s.op = op.Bind("unix", path)
+			s.do = func() error { return unix.Bind(fd, &unix.SockaddrUnix{Name: path}) }
+		}, errno: unix.EACCES, rule: "DIR/s w,", inner: eperm.Likely, outer: eperm.Likely}, // whether unix rules allow the address cannot be asked
 		{name: "process_vm_readv", rules: "capability sys_ptrace,", peer: "unconfined", set: func(t *testing.T, s *stage) {
 			s.op = op.ProcessVM(s.pid)
 			s.do = func() error { return readMemory(s.pid) }
 		}, errno: unix.EPERM, rule: "ptrace (trace) peer=unconfined,"},
 	}
+}
+
+// The kernel compares sets of capabilities without asking a profile: one that
+// refuses them all keeps nobody from looking at a process that holds as many.
+func TestSubsets(t *testing.T) {
+	need(t)
+	pid := kerneltest.ForeignProcess(t, 0)
+	load(t, "subsets", "", "ptrace,\n"+access)
+	path := fmt.Sprintf("/proc/%d/environ", pid)
+	confined(t, "subsets", 0, func() {
+		for _, o := range []check.Operation{op.Open(path, unix.O_RDONLY), op.Setpriority(unix.PRIO_PROCESS, pid, 5)} {
+			for _, x := range look.Preflight(o).Diagnosis.Findings {
+				require.NotEqual(t, check.Denies, x.Verdict.Decision, "%s: %+v", x.Gate.Title(), x.Verdict)
+			}
+		}
+		_, err := os.ReadFile(path)
+		require.NoError(t, err)
+		require.NoError(t, unix.Setpriority(unix.PRIO_PROCESS, pid, 5))
+	})
 }

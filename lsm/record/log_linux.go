@@ -28,6 +28,7 @@ const (
 	maxAge   = 10 * time.Minute
 	patience = 120 * time.Millisecond // records are written 60 ms after the call and more (kernel/audit.c:kauditd_thread)
 	lull     = 15 * time.Millisecond  // between records of one process
+	enough   = 2 * time.Second        // for reading what is there, from the oldest line on
 	maxLines = 50_000                 // of the kernel's log, which holds less
 )
 
@@ -48,7 +49,7 @@ var Logs = check.Probe[Log]{Name: "denials", Source: "/dev/kmsg, audit.log, NETL
 		if err != nil {
 			return Log{}, err
 		}
-		r := reader{about: about, deadline: time.Now().Add(patience)}
+		r := reader{about: about, deadline: time.Now().Add(enough)}
 		if d := k.Options().Deadline; !d.IsZero() && d.Before(r.deadline) {
 			r.deadline = d
 		}
@@ -137,7 +138,8 @@ func now() (c clocks) {
 // A reader collects what the logs hold about a subject.
 type reader struct {
 	about    subject
-	deadline time.Time
+	deadline time.Time // of all
+	waitTill time.Time // for what may still come
 
 	entries        []entry
 	log            Log
@@ -178,9 +180,14 @@ func (r *reader) read() (Log, error) {
 	}
 	for {
 		r.kmsg(kmsg)
+		if r.waitTill.IsZero() {
+			if r.waitTill = time.Now().Add(patience); r.deadline.Before(r.waitTill) {
+				r.waitTill = r.deadline
+			}
+		}
 		r.netlink(live)
 		r.log.Records = choose(r.entries, r.about, now())
-		most := time.Until(r.deadline)
+		most := time.Until(r.waitTill)
 		if r.satisfied() { // by an earlier refusal, perhaps, whose record came first
 			most = min(most, lull)
 		}

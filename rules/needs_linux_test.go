@@ -1,0 +1,83 @@
+package rules_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/go-eperm/eperm/kerneltest"
+)
+
+// What cases need of a kernel: another version or configuration lacks it.
+
+// hasSetting needs a sysctl. Name: sysctl-NAME.
+func hasSetting(name string) kerneltest.Need {
+	return kerneltest.Needs("sysctl-"+name, func() string {
+		if _, err := os.Stat("/proc/sys/" + strings.ReplaceAll(name, ".", "/")); err != nil {
+			return err.Error()
+		}
+		return ""
+	})
+}
+
+var (
+	ioUringSetting = hasSetting("kernel.io_uring_disabled") // Linux 6.6
+	memfdSetting   = hasSetting("vm.memfd_noexec")          // Linux 6.3
+
+	// hasQuotas: the file system of / knows quotas at all. Name: quotas.
+	hasQuotas = kerneltest.Needs("quotas", func() string {
+		if err := quotaOn(getQuota, 0, 0)(""); errors.Is(err, unix.ENOSYS) {
+			return err.Error()
+		}
+		return ""
+	})
+
+	// hasRealTimeGroups: CONFIG_RT_GROUP_SCHED, and the controller of version 1. Name: rt-groups.
+	hasRealTimeGroups = kerneltest.Needs("rt-groups", func() string {
+		if found, _ := filepath.Glob("/sys/fs/cgroup/cpu*/cpu.rt_runtime_us"); len(found) == 0 {
+			return "no cpu.rt_runtime_us below /sys/fs/cgroup"
+		}
+		return ""
+	})
+
+	// twoProcessors: else a mask of one is that of all. Name: two-processors.
+	twoProcessors = kerneltest.Needs("two-processors", func() string {
+		b, err := os.ReadFile("/sys/devices/system/cpu/online")
+		if err != nil {
+			return err.Error()
+		}
+		if online := strings.TrimSpace(string(b)); !strings.ContainsAny(online, "-,") {
+			return "only processor " + online + " is online"
+		}
+		return ""
+	})
+
+	// broadcasting: without a route, the kernel does not get as far as the permission. Name: broadcast-route.
+	broadcasting = kerneltest.Needs("broadcast-route", func() string {
+		fd, err := inetSocket()
+		if err != nil {
+			return err.Error()
+		}
+		defer unix.Close(fd)
+		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BROADCAST, 1); err != nil {
+			return err.Error()
+		}
+		if err := unix.Connect(fd, &unix.SockaddrInet4{Port: 9, Addr: [4]byte{255, 255, 255, 255}}); err != nil {
+			return "connect to 255.255.255.255: " + err.Error()
+		}
+		return ""
+	})
+)
+
+// needing is cases of which all need this.
+func needing(n kerneltest.Need, cases []live) []live {
+	for i := range cases {
+		if cases[i].needs.Name() == "" {
+			cases[i].needs = n
+		}
+	}
+	return cases
+}
