@@ -123,6 +123,9 @@ func unseen(p *check.Pass, h module.Hook, needs []Right) check.Verdict {
 		return p.Faint("no_new_privs is not set, as sandboxed programs have it; procfs does not tell whether there is a sandbox")
 	}
 	why := "no_new_privs is set, so the program may have sandboxed itself; procfs does not tell"
+	if !ok {
+		why = "whether no_new_privs is set, as sandboxed programs have it, could not be read"
+	}
 	if untyped(p.Op, h) {
 		why += ", and the error does not say whether the socket is a TCP socket, at which alone a sandbox looks"
 	}
