@@ -55,7 +55,7 @@ const bySwitches = "^(TestPolicyAgrees|TestBooleans|TestPorts|TestNew|TestExec|T
 // selinux is a guest to which the tests give a policy.
 func selinux(name string, run test) boot {
 	return boot{
-		name: "selinux-" + name, kernels: []string{"6.1", "6.12"}, lsm: "landlock,lockdown,yama,selinux,bpf", limit: 3 * time.Minute,
+		name: "selinux-" + name, kernels: []string{"5.10", "6.1", "6.12", "7"}, lsm: "landlock,lockdown,yama,selinux,bpf", limit: 3 * time.Minute,
 		program: []string{"secilc", "checkmodule", "semodule_package", "/usr/libexec/selinux/hll/pp"},
 		must:    "root,lsm-selinux,guest,program-secilc,program-checkmodule,program-semodule_package,program-pp",
 		run:     []test{run},
