@@ -36,6 +36,7 @@ type proof struct {
 type offered struct {
 	Title, For, Snippet, Then, Warning string
 	SnippetKind                        string `json:"snippet_kind"`
+	Besides                            *offered
 	Commands                           [][]string
 }
 
