@@ -42,7 +42,7 @@ const quotaOn = 0x800002
 // QuotaOn is quotactl(Q_QUOTAON): keep quotas of a kind (0 users, 1 groups, 2
 // projects) in the file at path.
 func QuotaOn(path string, kind int) Operation {
-	return call("quotactl", check.I("cmd", uint32(quotaOn<<8|kind&0xff)), check.S("path", path))
+	return call("quotactl", check.I("cmd", int64(quotaOn)<<8|int64(kind&0xff)), check.S("path", path))
 }
 
 // fsRequest decodes what a request of a file system has in memory.

@@ -2,7 +2,9 @@ package rules_test
 
 import (
 	"encoding/binary"
+	"fmt"
 	"os"
+	"os/exec"
 	"testing"
 	"unsafe"
 
@@ -72,4 +74,25 @@ func subvolumeIncidents() []live {
 			freed: func(kerneltest.Subject) kerneltest.Subject { return kerneltest.Subject{} }},
 		search,
 	}
+}
+
+// What a refusal advises instead: the owner empties the subvolume and removes it with rmdir(2).
+func TestOwnerRemovesSubvolume(t *testing.T) {
+	kerneltest.Require(t, kerneltest.Root, fileSystem("btrfs"))
+	d := kerneltest.Once(t, func() string {
+		d, err := os.MkdirTemp("", "eperm-fs")
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = os.RemoveAll(d) })
+		require.NoError(t, os.Chmod(d, 0o755))
+		subvolume(65534)(t, d)
+		return d
+	})
+	kerneltest.Child(t, nobody, func(c *kerneltest.C) {
+		diagnosis := eperm.Explain(destroy(d), op.SubvolumeDestroy(d+"/m/s"))
+		require.NotNil(c, diagnosis)
+		require.Contains(c, fmt.Sprintf("%+v", diagnosis), "rm -r -- "+d+"/m/s")
+		require.NoError(c, os.WriteFile(d+"/m/s/f", nil, 0o600))
+		out, err := exec.Command("rm", "-r", "--", d+"/m/s").CombinedOutput()
+		require.NoError(c, err, "%s", out)
+	})
 }
