@@ -2,6 +2,7 @@ package selinux
 
 import (
 	"errors"
+	"slices"
 	"strconv"
 	"syscall"
 
@@ -51,7 +52,7 @@ func questions(p *check.Pass, h module.Hook, subject string) (list []question, k
 		if h.Of == check.Ancestors || h.Of == check.NewAncestors {
 			return ancestors(p, h.Of), true
 		}
-		return files(p, h.Of, func(dir bool) []string { return mask(h.Want(p.Op), dir) })
+		return files(p, h.Of, func(dir bool) []string { return appending(p.Op, mask(h.Want(p.Op), dir), dir) })
 	case "inode_getattr":
 		return files(p, check.Target, always("getattr"))
 	case "inode_setattr":
@@ -75,7 +76,7 @@ func questions(p *check.Pass, h module.Hook, subject string) (list []question, k
 		if !p.Op.Is("execve", "execveat") {
 			want = [4]uint32{4, 2, 6, 6}[p.Op.Int("flags")&3]
 		}
-		return files(p, check.Target, func(dir bool) []string { return append(mask(want, dir), "open") })
+		return files(p, check.Target, func(dir bool) []string { return append(appending(p.Op, mask(want, dir), dir), "open") })
 	case "bprm_check_security":
 		return execution(p, subject)
 	case "inode_unlink":
@@ -178,6 +179,15 @@ func mask(want uint32, dir bool) (perms []string) {
 		perms = append(perms, "search")
 	} else if want&1 != 0 {
 		perms = append(perms, "execute")
+	}
+	return perms
+}
+
+// appending is the permissions of an open with O_APPEND, which asks for another
+// one instead of write.
+func appending(o *check.Operation, perms []string, dir bool) []string {
+	if i := slices.Index(perms, "write"); i >= 0 && !dir && o.Is("open", "openat", "openat2") && o.Int("flags")&unix.O_APPEND != 0 {
+		perms[i] = "append"
 	}
 	return perms
 }

@@ -113,6 +113,33 @@ func TestLabels(t *testing.T) {
 	}
 }
 
+// TestAppend: to append is another permission than to write.
+func TestAppend(t *testing.T) {
+	kerneltest.Require(t, kerneltest.Root, kerneltest.LSM("selinux"), kerneltest.Program("secilc"), guest)
+	path := kerneltest.Once(t, func() string {
+		load(t, source(t, "labels.cil"))
+		dir, err := os.MkdirTemp("", "append")
+		require.NoError(t, err)
+		require.NoError(t, os.Chmod(dir, 0o755))
+		labelled(t, dir+"/log", "u:object_r:log_t")
+		enforce(t, "1")
+		t.Cleanup(func() { enforce(t, "0") })
+		return dir + "/log"
+	})
+	in(t, "httpd_t")
+	kerneltest.Child(t, kerneltest.Subject{}, func(c *kerneltest.C) {
+		f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+		require.NoError(c, err)
+		f.Close()
+		require.Equal(c, eperm.Unexplained, eperm.Explain(unix.EACCES, op.Open(path, unix.O_WRONLY|unix.O_APPEND)).Certainty)
+		_, err = os.OpenFile(path, os.O_WRONLY, 0)
+		require.ErrorIs(c, err, unix.EACCES)
+		d := eperm.Explain(err, op.Open(path, unix.O_WRONLY))
+		require.Equal(c, eperm.Confirmed, d.Certainty, "%+v", d)
+		require.Contains(c, d.Summary, "httpd_t { write }")
+	})
+}
+
 // TestTypeEnforcement: the rule in the language of checkmodule(8), built by the
 // commands that are proposed, lets the access through.
 func TestTypeEnforcement(t *testing.T) {
