@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -76,7 +77,7 @@ func landlockCases() []live {
 func domainCases() []live {
 	in := func(ids, name string, l kerneltest.Landlock, sure eperm.Certainty, says string, try func(string) error, o func(string) eperm.Operation) live {
 		return live{ids: ids, name: name, needs: kerneltest.LandlockAtLeast(6), subject: sandboxed(kerneltest.Subject{}, l), target: &kerneltest.Subject{}, errno: unix.EPERM, cause: eperm.Landlock, cap: capability.None,
-			sure: sure, says: says, explain: eperm.Explainer{Probes: true}, freed: unsandboxed, try: try, op: o}
+			sure: sure, says: says, explain: eperm.Explainer{Probes: true, Timeout: 10 * time.Second}, freed: unsandboxed, try: try, op: o}
 	}
 	signals, sockets, files := kerneltest.Landlock{Scoped: scopeKill}, kerneltest.Landlock{Scoped: scopeUnix}, kerneltest.Landlock{FS: fsTrunc}
 	pid := func(f func(int) eperm.Operation) func(string) eperm.Operation {
