@@ -27,10 +27,17 @@ import (
 //go:embed testdata/systemd/*.hex
 var unitFilters embed.FS
 
-// onAMD64: the filters were recorded there.
-var onAMD64 = kerneltest.Needs("amd64", func() string {
+// units: the filters were recorded on amd64, and a service is a control group.
+var units = kerneltest.Needs("units", func() string {
 	if runtime.GOARCH != "amd64" {
 		return "the filters of systemd were recorded on amd64"
+	}
+	b, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return err.Error()
+	}
+	if !strings.Contains(string(b), " - cgroup2 ") {
+		return "control groups of version 2 are not mounted"
 	}
 	return ""
 })
@@ -86,7 +93,7 @@ func unitName(d string) string { return filepath.Base(d) + ".service" }
 // asked, and the remedy names the setting that has made them.
 func unitCases() []live {
 	with := func(ids, name, filter string, settings []string, errno syscall.Errno, says string, namespaces uintptr, setup func(*testing.T, string), try func(string) error, o func(string) eperm.Operation, then error) live {
-		return live{ids: ids, name: name, needs: onAMD64, subject: kerneltest.Subject{Programs: unitPrograms(filter), Cloneflags: namespaces}, errno: errno, cause: eperm.Seccomp, cap: capability.None,
+		return live{ids: ids, name: name, needs: units, subject: kerneltest.Subject{Programs: unitPrograms(filter), Cloneflags: namespaces}, errno: errno, cause: eperm.Seccomp, cap: capability.None,
 			explain: eperm.Explainer{Probes: true}, says: says, then: then,
 			setup: func(t *testing.T, d string) {
 				inUnit(t, d, settings...)
