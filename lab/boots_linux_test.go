@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
 	"github.com/go-eperm/eperm/kerneltest"
 )
 
@@ -26,6 +28,14 @@ var boots = []boot{
 	clauses("files", "^TestClauses$/^("+ofFiles+")$", ""),
 	clauses("requests", "^TestClauses$/^("+ofRequests+")$", ""),
 	clauses("others", "^TestClauses$/.", "^TestClauses$/^("+ofFiles+"|"+ofRequests+")$"),
+	{ // the library as a whole, for root and for a user; recorded worlds read the same everywhere. The oracles take too long here.
+		name: "library", kernels: []string{"6.12"}, lsm: "landlock,lockdown,yama", ext4: true, must: "root,ext4", limit: 8 * time.Minute,
+		program: []string{"true", "sleep", "sh", "cat"},
+		files: func(t *testing.T, a archive, _ string) {
+			require.NoError(t, a.tree("src/docs", filepath.Join("..", "docs")))
+		},
+		run: []test{{pkg: "rules", run: "^TestWorlds$", uid: 1000}, {pkg: ".", uid: 1000, args: []string{"-test.skip=^Test(Oracle|Fuse)"}}, {pkg: ".", args: []string{"-test.skip=^Test(Oracle|Fuse)"}}},
+	},
 	lockedDown("lockdown", "", "", "^TestLockdown$"),
 	lockedDown("integrity", "lockdown=integrity", ",lockdown-integrity", "^(TestClauses|TestLockdownBoot)$/^lockdown$"),
 	lockedDown("confidentiality", "lockdown=confidentiality", ",lockdown-integrity,lockdown-confidentiality", "^(TestClauses|TestLockdownBoot)$/^lockdown$"),
