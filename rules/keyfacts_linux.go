@@ -51,13 +51,14 @@ const (
 	specThread      = unix.KEY_SPEC_THREAD_KEYRING
 	specProcess     = unix.KEY_SPEC_PROCESS_KEYRING
 	specSession     = unix.KEY_SPEC_SESSION_KEYRING
+	specUser        = unix.KEY_SPEC_USER_KEYRING
 	specUserSession = unix.KEY_SPEC_USER_SESSION_KEYRING
 	specAuthority   = unix.KEY_SPEC_REQKEY_AUTH_KEY
 	specRequestor   = unix.KEY_SPEC_REQUESTOR_KEYRING
 )
 
-// keyIs is a key, by its number. To ask about the session keyring makes one
-// where there is none: only a gate that knows that there is one may.
+// keyIs is a key, by its number. To ask about the session keyring and those of
+// the user makes them where there are none: only what was refused may be asked so.
 var keyIs = check.Probe[keyState]{Name: "key", Source: "keyctl(KEYCTL_DESCRIBE)", Show: keyState.show, Live: func(k *check.Kernel, key string) (keyState, error) {
 	id, err := strconv.Atoi(key)
 	if err != nil {
@@ -211,8 +212,8 @@ func readKey(p *check.Pass, id int64) (s keyState, v check.Verdict, ok bool) {
 	switch {
 	case id == 0 || id < specRequestor || id == unix.KEY_SPEC_GROUP_KEYRING:
 		return s, p.AllowFor("there is no such key: the kernel answers EINVAL"), false
-	case id == specSession && p.Seen == 0:
-		return s, p.UnknownFor("what the session keyring grants cannot be asked without making one where there is none"), false
+	case (id == specSession || id == specUser || id == specUserSession) && p.Seen == 0:
+		return s, p.UnknownFor("what " + keyNamed(id, s) + " grants cannot be asked without making one where there is none"), false
 	}
 	if p.Seen == 0 || !p.Op.Is("keyctl") { // a filter might kill who tries a call that it did not try yet
 		mode, ok := task.SeccompMode.Read(p, "")

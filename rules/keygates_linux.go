@@ -205,7 +205,7 @@ func classesOf(p *check.Pass, s keyState) ([]keyClass, bool) {
 
 // keyNamed is a key in words: "key 1234 (user secret)".
 func keyNamed(id int64, s keyState) string {
-	name := map[int64]string{specThread: "the thread keyring", specProcess: "the process keyring", specSession: "the session keyring", -4: "the user keyring",
+	name := map[int64]string{specThread: "the thread keyring", specProcess: "the process keyring", specSession: "the session keyring", specUser: "the user keyring",
 		specUserSession: "the user session keyring", specAuthority: "the authorisation key", specRequestor: "the requestor's keyring"}[id]
 	switch {
 	case name == "" && s.Type == "keyring":

@@ -1,0 +1,61 @@
+package rules_test
+
+import (
+	"math"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/go-eperm/eperm"
+	"github.com/go-eperm/eperm/kerneltest"
+	"github.com/go-eperm/eperm/op"
+)
+
+// TestKeysOfNoSense: every command with keys that are none gets an answer, and
+// asking before makes no keyring.
+func TestKeysOfNoSense(t *testing.T) {
+	kerneltest.Require(t, kerneltest.Root)
+	const uid = 54321 // has no keys
+	kerneltest.Child(t, kerneltest.Subject{UID: uid}, func(c *kerneltest.C) {
+		users := func() bool {
+			b, err := os.ReadFile("/proc/key-users")
+			require.NoError(c, err)
+			return strings.Contains(string(b), "54321:")
+		}
+		require.False(c, users())
+		var ops []eperm.Operation
+		for cmd := range 40 {
+			ops = append(ops, op.Keyctl(cmd))
+			for _, id := range []int{0, 1, -1, -2, -3, -4, -5, -6, -7, -8, -100, math.MaxInt32, math.MinInt32} {
+				ops = append(ops, op.KeyctlKey(cmd, id), op.KeyctlLink(id, id).With(intArg("cmd", int64(cmd)), intArg("from", int64(id)), intArg("dest", int64(id)), intArg("uid", int64(id)), intArg("gid", int64(id))))
+			}
+		}
+		ops = append(ops, op.AddKey("", "", 0), op.AddKey("keyring", "\x00\xff", -3), op.RequestKey("", "", true, math.MinInt32), op.Call("keyctl"), op.Call("keyctl", ^uintptr(0), 5), op.Call("add_key"), op.Call("request_key", 1))
+		for _, o := range ops {
+			require.NotNil(c, eperm.Preflight(o).Diagnosis, "%v", o)
+		}
+		require.False(c, users(), "asking before has made a keyring")
+		for _, o := range ops {
+			for _, errno := range []unix.Errno{unix.EACCES, unix.EPERM} {
+				require.NotNil(c, eperm.Explain(errno, o), "%v", o)
+			}
+		}
+	})
+}
+
+// TestKeysOfAnotherTask: whether another task possesses a key is not to be seen.
+func TestKeysOfAnotherTask(t *testing.T) {
+	kerneltest.Require(t, kerneltest.Root)
+	target := kerneltest.Process(t, kerneltest.Subject{UID: 65534})
+	kerneltest.Child(t, kerneltest.Subject{Prepare: keyOfRoot("user", 0x1b3f0003)}, func(c *kerneltest.C) { // the possessor may not write, but link
+		e := eperm.Explainer{PID: target}
+		for cmd, want := range map[int]string{unix.KEYCTL_UPDATE: "denies", unix.KEYCTL_READ: "allows", unix.KEYCTL_DESCRIBE: "allows", unix.KEYCTL_GET_KEYRING_ID: "unknown"} {
+			f := e.Preflight(op.KeyctlKey(cmd, theKey))
+			require.Equal(c, want, f.Decision.String(), "command %d: %+v", cmd, f.Diagnosis)
+		}
+		require.Equal(c, "unknown", e.Preflight(op.KeyctlKey(unix.KEYCTL_UPDATE, session)).Decision.String())
+	})
+}
