@@ -29,6 +29,10 @@ func TestStartSteps(t *testing.T) {
 	ids := func(uid, gid uint32, groups ...uint32) *syscall.Credential {
 		return &syscall.Credential{Uid: uid, Gid: gid, Groups: groups}
 	}
+	userns := func(outside, size int) syscall.SysProcAttr {
+		ids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: outside, Size: size}}
+		return syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER, UidMappings: ids, GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: 65534, Size: 1}}}
+	}
 	for _, c := range []struct {
 		name    string
 		subject kerneltest.Subject
@@ -40,6 +44,10 @@ func TestStartSteps(t *testing.T) {
 		cap     string
 	}{
 		{"clone flags", nobody, "/bin/true", "", syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET}, "new namespaces", eperm.MissingCapability, "CAP_SYS_ADMIN"},
+		{"map of root", nobody, "/bin/true", "", userns(0, 1), "id maps", eperm.MissingCapability, "CAP_SETFCAP"},
+		{"map of root by root", kerneltest.Subject{Caps: kerneltest.Without(unix.CAP_SETFCAP)}, "/bin/true", "", userns(0, 1), "id maps", eperm.MissingCapability, "CAP_SETFCAP"},
+		{"map of many", nobody, "/bin/true", "", userns(65534, 2), "id maps", eperm.UserNamespace, "CAP_SETUID"},
+		{"map of another", nobody, "/bin/true", "", userns(1000, 1), "id maps", eperm.UserNamespace, "CAP_SETUID"},
 		{"process group", nobody, "/bin/true", "", syscall.SysProcAttr{Setpgid: true, Pgid: elsewhere}, "process group", eperm.Session, ""},
 		{"unshare", nobody, "/bin/true", "", syscall.SysProcAttr{Unshareflags: unix.CLONE_NEWNS}, "unshare", eperm.MissingCapability, "CAP_SYS_ADMIN"},
 		{"chroot", nobody, "/bin/true", "", syscall.SysProcAttr{Chroot: "/"}, "chroot", eperm.MissingCapability, "CAP_SYS_CHROOT"},

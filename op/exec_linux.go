@@ -45,7 +45,7 @@ func start(path, dir string, attr *syscall.SysProcAttr) Operation {
 		step("new namespaces (Cloneflags)", clone)
 	}
 	if len(maps) > 0 && a.Cloneflags&syscall.CLONE_NEWUSER != 0 {
-		step("id maps (UidMappings, GidMappings)", call("write_id_map", maps...))
+		step("id maps (UidMappings, GidMappings)", call("write_id_map", append(maps, check.I("flags", a.Cloneflags))...))
 	}
 	if a.Setsid {
 		step("new session (Setsid)", Setsid())
@@ -61,7 +61,7 @@ func start(path, dir string, attr *syscall.SysProcAttr) Operation {
 		unshare.Args = append(unshare.Args, maps...)
 		step("unshare (Unshareflags)", unshare)
 		if len(maps) > 0 && a.Unshareflags&syscall.CLONE_NEWUSER != 0 {
-			step("id maps after unshare", call("write_id_map", maps...))
+			step("id maps after unshare", call("write_id_map", append(maps, check.I("flags", a.Unshareflags))...))
 		}
 		if a.Unshareflags&syscall.CLONE_NEWNS != 0 {
 			step("private mounts after unshare", Mount("none", "/", "", syscall.MS_REC|syscall.MS_PRIVATE))

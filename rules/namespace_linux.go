@@ -41,7 +41,8 @@ var namespaceRules = []check.Rule{
 	},
 	{
 		Name: "idmap", Calls: []string{"write_id_map"}, Doc: "write the uid_map and gid_map of a new user namespace",
-		Gates: check.Gates(idMapWrite), // kernel/user_namespace.c:new_idmap_permitted
+		Gates: check.Gates(idMapWrite), // kernel/user_namespace.c:map_write
+		After: inNewNamespaces,
 	},
 }
 
@@ -60,8 +61,17 @@ func otherNamespaces(o *check.Operation) bool {
 // newNamespace stands for the inode of a user namespace that is only supposed.
 const newNamespace = 1
 
-// afterUnshare: in a new user namespace all capabilities are held, over what it owns.
+// afterUnshare: where maps are to be written, the process that made the child
+// does that first (Go's forkAndExecInChild1), with what it holds itself.
 func afterUnshare(o *check.Operation) []check.Assumption {
+	if o.Int("flags")&unix.CLONE_NEWUSER != 0 && (o.Has("uidmap") || o.Has("gidmap")) {
+		return nil
+	}
+	return inNewNamespaces(o)
+}
+
+// inNewNamespaces: in a new user namespace all capabilities are held, over what it owns.
+func inNewNamespaces(o *check.Operation) []check.Assumption {
 	flags := o.Int("flags")
 	var out []check.Assumption
 	if flags&unix.CLONE_NEWUSER != 0 {

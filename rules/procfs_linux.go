@@ -128,7 +128,6 @@ var procWrites = check.Gates(
 	oomScore.If(ofProcess("oom_score_adj", "oom_adj")),
 	loginuid.If(ofProcess("loginuid")),
 	check.When(ofProcess("timerslack_ns"), timerSlack, niceSubset(procPid)),
-	check.When(ofProcess("timens_offsets"), timensOwner, timensFrozen),
 	ownAttributes.If(func(o *check.Operation) bool {
 		_, file, ok := procFile(o)
 		return ok && strings.HasPrefix(file, "attr/")
@@ -227,43 +226,6 @@ var slackDoc = check.Doc{
 var timerSlack = onOther(&slackDoc, "CAP_SYS_NICE", procPid, func(p *check.Pass, pid int, st task.StatusFile) check.Verdict {
 	return capability.Verdict(p, userns.OfProcessID(int64(pid)), fmt.Sprintf("process %d (%s) is another one", pid, check.Printable(st.Name)), capability.CAP_SYS_NICE)
 })
-
-var timensDoc = check.Doc{
-	ID: "proc.timens", Title: "CAP_SYS_TIME over the time namespace, which is new",
-	Text: "The offsets of a time namespace take CAP_SYS_TIME in the user namespace that owns it, and can be set only before a process is in it " +
-		"(EACCES afterwards; the initial one is never new).",
-	Kernel: "kernel/time/namespace.c:proc_timens_set_offset",
-	Man:    "time_namespaces(7)",
-	Cause:  check.MissingCapability,
-	Errnos: []syscall.Errno{syscall.EPERM, syscall.EACCES},
-}
-
-var timensOwner = check.Gate{Doc: &timensDoc, Param: "CAP_SYS_TIME", Run: func(p *check.Pass) check.Verdict {
-	if pid, _ := procPid(p.Op); pid != 0 {
-		return p.UnknownFor("the time namespace of another process is not looked into")
-	}
-	return capability.Verdict(p, userns.OwnerOf("time_for_children"), "", capability.CAP_SYS_TIME)
-}}.Answers(syscall.EPERM)
-
-var timensFrozen = check.Gate{Doc: &timensDoc, Param: "(new)", Run: func(p *check.Pass) check.Verdict {
-	if pid, _ := procPid(p.Op); pid != 0 {
-		return p.UnknownFor("the time namespace of another process is not looked into")
-	}
-	own, ok := userns.NS.Read(p, "time")
-	if !ok {
-		return p.Unknown()
-	}
-	next, ok := userns.NS.Read(p, "time_for_children")
-	switch {
-	case !ok:
-		return p.Unknown()
-	case own.Inode == next.Inode:
-		return p.Deny("processes are in the time namespace already", check.Change{Kind: check.ChangeCode, Text: "unshare(CLONE_NEWTIME), and set the offsets before the first child"}).As(check.State)
-	case p.Seen != 0:
-		return p.Infer("a child is in the time namespace already", check.Change{Kind: check.ChangeCode, Text: "set the offsets before the first child"}).As(check.State)
-	}
-	return p.Allow()
-}}.Answers(syscall.EACCES)
 
 var attributesDoc = check.Doc{
 	ID: "proc.attributes", Title: "own attributes",

@@ -14,22 +14,25 @@ import (
 	"github.com/go-eperm/eperm/userns"
 )
 
+// writeCalls are those that write through a descriptor.
+var writeCalls = []string{"write", "writev", "pwrite64", "pwritev", "pwritev2"}
+
 // procWriteRules are writes to files of /proc/PID that judge by what is
 // written. They come before those of files in general.
 var procWriteRules = []check.Rule{
 	{
-		Name: "id map", Calls: []string{"write", "pwrite64", "writev"}, Doc: "write the id map of a user namespace", When: writesProc("uid_map", "gid_map"),
+		Name: "id map", Calls: writeCalls, Doc: "write the id map of a user namespace", When: writesProc("uid_map", "gid_map"),
 		Gates: check.Gates( // kernel/user_namespace.c:proc_uid_map_write, proc_gid_map_write → map_write
 			seccomp.Filter,
 			mapWriter, mapOnce, mapAdmin, mapRoot, mapIDs, mapParent,
 		),
 	},
 	{
-		Name: "setgroups file", Calls: []string{"write", "pwrite64", "writev"}, Doc: "allow or deny setgroups in a user namespace", When: writesProc("setgroups"),
+		Name: "setgroups file", Calls: writeCalls, Doc: "allow or deny setgroups in a user namespace", When: writesProc("setgroups"),
 		Gates: check.Gates(seccomp.Filter, setgroupsOrder), // kernel/user_namespace.c:proc_setgroups_write
 	},
 	{
-		Name: "time offsets", Calls: []string{"write", "pwrite64", "writev"}, Doc: "set the clocks of a time namespace", When: writesProc("timens_offsets"),
+		Name: "time offsets", Calls: writeCalls, Doc: "set the clocks of a time namespace", When: writesProc("timens_offsets"),
 		Gates: check.Gates(seccomp.Filter, timeAdmin, timeFrozen), // kernel/time/namespace.c:proc_timens_set_offset
 	},
 }
@@ -179,16 +182,22 @@ var mapRoot = check.Gate{Doc: &mapRootDoc, Param: "CAP_SETFCAP", Run: func(p *ch
 		return p.AllowFor("only the uid_map is asked")
 	}
 	written, ok := lines(p)
-	switch {
-	case !ok:
+	if !ok {
 		return p.UnknownFor(dataUnknown)
+	}
+	return rootMap(p, m, written)
+}}
+
+// rootMap is kernel/user_namespace.c:verify_root_map.
+func rootMap(p *check.Pass, m mapping, written []userns.Range) check.Verdict {
+	switch {
 	case !slices.ContainsFunc(written, func(r userns.Range) bool { return r.Outside == 0 }):
 		return p.AllowFor("uid 0 of the parent is not in it")
 	case m.inside:
 		return p.UnknownFor("whether CAP_SETFCAP was held when the user namespace was made is shown nowhere")
 	}
 	return parentCap(p, m, "the map includes uid 0", capability.CAP_SETFCAP)
-}}
+}
 
 // parentCap is ns_capable towards the parent of the namespace whose map is written, which is the writer's own.
 func parentCap(p *check.Pass, m mapping, because string, c check.Cap) check.Verdict {
@@ -218,6 +227,14 @@ var mapIDs = check.Gate{Doc: &mapIDsDoc, Param: "CAP_SETUID, CAP_SETGID", Run: f
 	if !ok {
 		return p.UnknownFor(dataUnknown)
 	}
+	return permittedMap(p, m, written, func() (string, bool) {
+		word, ok := userns.Setgroups.Read(p, m.pid)
+		return word.S, ok
+	})
+}}
+
+// permittedMap is kernel/user_namespace.c:new_idmap_permitted; setgroups is what that file says.
+func permittedMap(p *check.Pass, m mapping, written []userns.Range, setgroups func() (string, bool)) check.Verdict {
 	c := map[string]check.Cap{"uid": capability.CAP_SETUID, "gid": capability.CAP_SETGID}[m.kind]
 	helper := check.Change{Kind: check.MapID, Name: m.kind, Risk: check.LowRisk, Text: "map only the own id, or let newuidmap and newgidmap write ranges of /etc/subuid and /etc/subgid"}
 	refuse := func(why string, first check.Change) check.Verdict {
@@ -232,11 +249,11 @@ var mapIDs = check.Gate{Doc: &mapIDsDoc, Param: "CAP_SETUID, CAP_SETGID", Run: f
 		return refuse(fmt.Sprintf("the %s_map maps more than one id", m.kind), helper)
 	}
 	if m.kind == "gid" {
-		word, ok := userns.Setgroups.Read(p, m.pid)
+		word, ok := setgroups()
 		switch {
 		case !ok:
 			return p.Unknown()
-		case word.S != "deny":
+		case word != "deny":
 			return refuse("gid_map is to be written while setgroups is allowed", check.Change{Kind: check.ChangeCode, Risk: check.LowRisk,
 				Text: "write deny to /proc/PID/setgroups before gid_map (GidMappingsEnableSetgroups: false does so)"})
 		}
@@ -255,7 +272,7 @@ var mapIDs = check.Gate{Doc: &mapIDsDoc, Param: "CAP_SETUID, CAP_SETGID", Run: f
 		return p.AllowFor("one line, of its own id")
 	}
 	return refuse(fmt.Sprintf("id %d is not the writer's own %d, or it did not make the namespace", written[0].Outside, id), helper)
-}}
+}
 
 var mapParentDoc = check.Doc{
 	ID: "userns.map-parent", Title: "ids that the parent has",
@@ -278,6 +295,11 @@ var mapParent = check.Gate{Doc: &mapParentDoc, Run: func(p *check.Pass) check.Ve
 	case m.inside:
 		return p.AllowFor("only one id can be mapped from inside, its own")
 	}
+	return parentMap(p, m, written)
+}}
+
+// parentMap is kernel/user_namespace.c:map_id_range_down of each line.
+func parentMap(p *check.Pass, m mapping, written []userns.Range) check.Verdict {
 	mine, ok := userns.Map.Read(p, m.kind)
 	if !ok {
 		return p.Unknown()
@@ -289,7 +311,7 @@ var mapParent = check.Gate{Doc: &mapParentDoc, Run: func(p *check.Pass) check.Ve
 		}
 	}
 	return p.Allow()
-}}
+}
 
 var setgroupsOrderDoc = check.Doc{
 	ID: "userns.setgroups-order", Title: "setgroups decided in time",
