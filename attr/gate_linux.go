@@ -35,25 +35,20 @@ var appendOnly = check.Doc{
 
 // Immutable is the gate that refuses any change of an immutable inode.
 func Immutable(of check.Role) check.Gate {
-	return check.Gate{Doc: &immutable, Role: of, Run: func(p *check.Pass) check.Verdict {
-		return flag(p, of, unix.STATX_ATTR_IMMUTABLE, "i", "immutable")
-	}}
+	return inode.OnFile(&immutable, of, func(p *check.Pass, name string, f inode.File) check.Verdict {
+		return flag(p, name, f, unix.STATX_ATTR_IMMUTABLE, "i", "immutable")
+	})
 }
 
 // AppendOnly is the gate that refuses changes other than appending.
 func AppendOnly(of check.Role) check.Gate {
-	return check.Gate{Doc: &appendOnly, Role: of, Run: func(p *check.Pass) check.Verdict {
-		return flag(p, of, unix.STATX_ATTR_APPEND, "a", "append-only")
-	}}
+	return inode.OnFile(&appendOnly, of, func(p *check.Pass, name string, f inode.File) check.Verdict {
+		return flag(p, name, f, unix.STATX_ATTR_APPEND, "a", "append-only")
+	})
 }
 
-func flag(p *check.Pass, of check.Role, bit uint64, letter, word string) check.Verdict {
-	name, f, err := inode.Named(p, of)
+func flag(p *check.Pass, name string, f inode.File, bit uint64, letter, word string) check.Verdict {
 	switch {
-	case check.IsMissing(err):
-		return p.AllowFor("does not exist")
-	case err != nil:
-		return p.Unknown()
 	case f.Attrs&bit != 0:
 		v := p.Deny(fmt.Sprintf("%s %s is %s", f.Kind(), check.Printable(name), word), Clear(name, letter, bit))
 		if p.Detail && guarded(name) {
@@ -156,13 +151,8 @@ func unescape(s string) string {
 
 // SwapFile is the gate that refuses names of active swap files.
 func SwapFile(of check.Role) check.Gate {
-	return check.Gate{Doc: &swapFile, Role: of, Run: func(p *check.Pass) check.Verdict {
-		name, f, err := inode.Named(p, of)
+	return inode.OnFile(&swapFile, of, func(p *check.Pass, name string, f inode.File) check.Verdict {
 		switch {
-		case check.IsMissing(err):
-			return p.AllowFor("does not exist")
-		case err != nil:
-			return p.Unknown()
 		case !f.IsRegular():
 			return p.Allow()
 		}
@@ -180,7 +170,7 @@ func SwapFile(of check.Role) check.Gate {
 			}
 		}
 		return p.Allow()
-	}}
+	})
 }
 
 // Attributes is what a file system reports of one inode.

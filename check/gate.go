@@ -53,6 +53,12 @@ func (g Gate) CanAnswer(errno syscall.Errno) bool {
 	return slices.Contains(g.Doc.Errnos, errno)
 }
 
+// Called is the gate with that parameter in tables.
+func (g Gate) Called(param string) Gate {
+	g.Param = param
+	return g
+}
+
 // Answers is the gate with other errnos, the usual one first.
 func (g Gate) Answers(errnos ...syscall.Errno) Gate {
 	g.Errnos = errnos

@@ -23,14 +23,7 @@ var chownDoc = check.Doc{
 
 // Chown is the gate of chown_ok and chgrp_ok for the arguments uid and gid, -1 for unchanged.
 func Chown(of check.Role) check.Gate {
-	return check.Gate{Doc: &chownDoc, Role: of, Param: "CAP_CHOWN", Run: func(p *check.Pass) check.Verdict {
-		name, f, err := inode.Named(p, of)
-		switch {
-		case check.IsMissing(err):
-			return p.AllowFor("does not exist")
-		case err != nil:
-			return p.Unknown()
-		}
+	return inode.OnFile(&chownDoc, of, func(p *check.Pass, name string, f inode.File) check.Verdict {
 		ids, ok := task.IDs.Read(p, "")
 		if !ok {
 			return p.Unknown()
@@ -84,7 +77,7 @@ func Chown(of check.Role) check.Gate {
 			return inodeCap(p, name, f, fmt.Sprintf("uid %d is not in group %d, to which %s is to be given", ids.FSUID, gid, check.Printable(name)), capability.CAP_CHOWN)
 		}
 		return inodeCap(p, name, f, fmt.Sprintf("%s belongs to uid %d, so changing its group is for that user or CAP_CHOWN", check.Printable(name), f.UID), capability.CAP_CHOWN)
-	}}
+	}).Called("CAP_CHOWN")
 }
 
 var touch = check.Doc{
@@ -128,13 +121,8 @@ var dropSetID = check.Doc{
 
 // DropSetID is the gate of the change of mode that a change of owner brings with it.
 func DropSetID(of check.Role) check.Gate {
-	return check.Gate{Doc: &dropSetID, Role: of, Param: "CAP_FOWNER", Run: func(p *check.Pass) check.Verdict {
-		name, f, err := inode.Named(p, of)
+	return inode.OnFile(&dropSetID, of, func(p *check.Pass, name string, f inode.File) check.Verdict {
 		switch {
-		case check.IsMissing(err):
-			return p.AllowFor("does not exist")
-		case err != nil:
-			return p.Unknown()
 		case f.IsDir() || f.Mode&(unix.S_ISUID|unix.S_ISGID) == 0:
 			return p.AllowFor("no set-id bits")
 		}
@@ -159,5 +147,5 @@ func DropSetID(of check.Role) check.Gate {
 		}
 		return ownerCap(p, name, f, fmt.Sprintf("%s has set-id bits (mode %s), which a change of owner drops, and dropping them is for its owner, uid %d, or CAP_FOWNER",
 			check.Printable(name), f.ModeText(), f.UID), capability.CAP_FOWNER)
-	}}
+	}).Called("CAP_FOWNER")
 }

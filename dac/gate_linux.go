@@ -85,14 +85,7 @@ func Execute(of check.Role) check.Gate {
 func Want(of check.Role, bits func(*check.Operation) uint32) check.Gate { return want(of, "", bits) }
 
 func want(of check.Role, param string, bits func(*check.Operation) uint32) check.Gate {
-	return check.Gate{Doc: &access, Role: of, Param: param, Run: func(p *check.Pass) check.Verdict {
-		name, f, err := inode.Named(p, of)
-		switch {
-		case check.IsMissing(err):
-			return p.AllowFor("does not exist")
-		case err != nil:
-			return p.Unknown()
-		}
+	return inode.OnFile(&access, of, func(p *check.Pass, name string, f inode.File) check.Verdict {
 		mask := bits(p.Op)
 		if of == check.Parent || of == check.NewParent {
 			mask |= mayExec
@@ -110,7 +103,7 @@ func want(of check.Role, param string, bits func(*check.Operation) uint32) check
 			return p.AllowFor("the descriptors of its own process")
 		}
 		return v
-	}}
+	}).Called(param)
 }
 
 // permission is fs/namei.c:generic_permission.
@@ -242,14 +235,7 @@ var owner = check.Doc{
 
 // Owner is the gate of inode_owner_or_capable.
 func Owner(of check.Role) check.Gate {
-	return check.Gate{Doc: &owner, Role: of, Param: "CAP_FOWNER", Run: func(p *check.Pass) check.Verdict {
-		name, f, err := inode.Named(p, of)
-		switch {
-		case check.IsMissing(err):
-			return p.AllowFor("does not exist")
-		case err != nil:
-			return p.Unknown()
-		}
+	return inode.OnFile(&owner, of, func(p *check.Pass, name string, f inode.File) check.Verdict {
 		ids, ok := task.IDs.Read(p, "")
 		if !ok {
 			return p.Unknown()
@@ -258,7 +244,7 @@ func Owner(of check.Role) check.Gate {
 			return v
 		}
 		return ownerCap(p, name, f, fmt.Sprintf("%s belongs to uid %d, not to uid %d", check.Printable(name), f.UID, ids.FSUID), capability.CAP_FOWNER)
-	}}
+	}).Called("CAP_FOWNER")
 }
 
 var sticky = check.Doc{

@@ -89,14 +89,7 @@ var hardlinks = check.Doc{
 
 // ProtectedHardlinks is the gate of linking somebody else's file.
 func ProtectedHardlinks(of check.Role) check.Gate {
-	return check.Gate{Doc: &hardlinks, Role: of, Param: "CAP_FOWNER", Run: func(p *check.Pass) check.Verdict {
-		name, f, err := inode.Named(p, of)
-		switch {
-		case check.IsMissing(err):
-			return p.AllowFor("does not exist")
-		case err != nil:
-			return p.Unknown()
-		}
+	return inode.OnFile(&hardlinks, of, func(p *check.Pass, name string, f inode.File) check.Verdict {
 		ids, ok := task.IDs.Read(p, "")
 		if !ok {
 			return p.Unknown()
@@ -144,7 +137,7 @@ func ProtectedHardlinks(of check.Role) check.Gate {
 			}
 		}
 		return v
-	}}
+	}).Called("CAP_FOWNER")
 }
 
 var creat = check.Doc{
@@ -159,14 +152,7 @@ var creat = check.Doc{
 
 // ProtectedCreate is the gate of O_CREAT on an existing file in a sticky directory.
 func ProtectedCreate(of check.Role) check.Gate {
-	return check.Gate{Doc: &creat, Role: of, Run: func(p *check.Pass) check.Verdict {
-		name, f, err := inode.Named(p, of)
-		switch {
-		case check.IsMissing(err):
-			return p.AllowFor("does not exist")
-		case err != nil:
-			return p.Unknown()
-		}
+	return inode.OnFile(&creat, of, func(p *check.Pass, name string, f inode.File) check.Verdict {
 		setting := "fs.protected_regular"
 		switch f.Type() {
 		case unix.S_IFIFO:
@@ -205,5 +191,5 @@ func ProtectedCreate(of check.Role) check.Gate {
 			check.Printable(name), f.UID, check.Printable(dirName), dir.UID, setting, level),
 			check.Change{Kind: check.ChangeCode, Text: "open the existing file without O_CREAT (os.O_CREATE), or keep it in a directory of one's own instead of " + check.Printable(path.Clean(dirName))},
 			ActAs(f.UID), global(sysctl.Set(setting, "0")))
-	}}
+	})
 }

@@ -104,13 +104,8 @@ var readOnlySuper = check.Doc{
 
 // ReadOnlySuper is the gate of sb_permission, for operations that write.
 func ReadOnlySuper(of check.Role) check.Gate {
-	return check.Gate{Doc: &readOnlySuper, Role: of, Run: func(p *check.Pass) check.Verdict {
-		name, f, err := inode.Named(p, of)
+	return inode.OnFile(&readOnlySuper, of, func(p *check.Pass, name string, f inode.File) check.Verdict {
 		switch {
-		case check.IsMissing(err):
-			return p.AllowFor("does not exist")
-		case err != nil:
-			return p.Unknown()
 		case !f.IsRegular() && !f.IsDir() && !f.IsLink():
 			return p.AllowFor("not asked of a " + f.Kind())
 		}
@@ -126,7 +121,7 @@ func ReadOnlySuper(of check.Role) check.Gate {
 			return p.AllowFor("only this mount is read-only, not the file system")
 		}
 		return v
-	}}
+	})
 }
 
 // hasOption says whether comma-separated mount options have one of that name.

@@ -28,13 +28,8 @@ const overflowID = 65534
 // Unmapped is the gate of HAS_UNMAPPED_ID. It looks at what the mount maps;
 // what the task's own user namespace lacks does not matter here.
 func Unmapped(of check.Role) check.Gate {
-	return check.Gate{Doc: &unmapped, Role: of, Run: func(p *check.Pass) check.Verdict {
-		name, f, err := inode.Named(p, of)
+	return inode.OnFile(&unmapped, of, func(p *check.Pass, name string, f inode.File) check.Verdict {
 		switch {
-		case check.IsMissing(err):
-			return p.AllowFor("does not exist")
-		case err != nil:
-			return p.Unknown()
 		case f.UID != overflowID && f.GID != overflowID || f.Mnt == 0:
 			return p.Allow()
 		}
@@ -53,7 +48,7 @@ func Unmapped(of check.Role) check.Gate {
 			return v
 		}
 		return p.UnknownFor(fmt.Sprintf("%s lies on a mount with an id mapping, and is shown as %d:%d: whether that is its owner or stands for one without mapping cannot be told", check.Printable(name), f.UID, f.GID))
-	}}
+	})
 }
 
 // overrides says whether the task passes over owners and modes of all mapped files.

@@ -111,7 +111,7 @@ const (
 	f2fsMagic = 0xf2f52010
 )
 
-var immutableOpened = onFile(&immutableOpenedDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
+var immutableOpened = inode.OnFile(&immutableOpenedDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
 	v := attr.Immutable(check.Target).Run(p)
 	if v.Decision == check.Allows {
 		return v
@@ -135,7 +135,7 @@ var appendTruncateDoc = check.Doc{
 	Errnos: []syscall.Errno{syscall.EPERM},
 }
 
-var appendTruncate = onFile(&appendTruncateDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
+var appendTruncate = inode.OnFile(&appendTruncateDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
 	if f.Attrs&unix.STATX_ATTR_APPEND != 0 {
 		return p.Deny(check.Printable(name)+" is append-only", attr.Clear(name, "a", unix.STATX_ATTR_APPEND))
 	}
@@ -202,7 +202,7 @@ var mayDedupe = writerOf(&mayDedupeDoc, "CAP_SYS_ADMIN", func(p *check.Pass) che
 
 // writerOf is a gate that a descriptor which is open for writing opens by itself; else judge decides.
 func writerOf(doc *check.Doc, param string, judge func(p *check.Pass) check.Verdict) check.Gate {
-	g := onFile(doc, check.Target, func(p *check.Pass, name string, _ inode.File) check.Verdict {
+	g := inode.OnFile(doc, check.Target, func(p *check.Pass, name string, _ inode.File) check.Verdict {
 		if _, ok := inode.Descriptor(name); ok {
 			if m, ok := openedWith.Read(p, name); ok && m.writes() {
 				return p.AllowFor("the descriptor is open for writing")

@@ -25,7 +25,7 @@ var openTypeDoc = check.Doc{
 }
 
 // openType is may_open's look at the type.
-var openType = onFile(&openTypeDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
+var openType = inode.OnFile(&openTypeDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
 	if t := f.Type(); t != unix.S_IFBLK && t != unix.S_IFCHR {
 		return p.Allow()
 	}
@@ -68,7 +68,7 @@ func privilegedDevice(p *check.Pass, name string, f inode.File) string {
 	return ""
 }
 
-var openDevice = onFile(&openDeviceDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
+var openDevice = inode.OnFile(&openDeviceDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
 	what := privilegedDevice(p, name, f)
 	if what == "" {
 		return p.Allow()

@@ -48,7 +48,7 @@ var execTypeDoc = check.Doc{
 	Errnos: []syscall.Errno{syscall.EACCES},
 }
 
-var execType = onFile(&execTypeDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
+var execType = inode.OnFile(&execTypeDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
 	if !f.IsRegular() {
 		return p.Deny(fmt.Sprintf("%s is a %s, not a program", check.Printable(name), f.Kind()), check.Change{Kind: check.ChangeCode, Text: "give the path of the program itself"})
 	}
@@ -61,7 +61,7 @@ var noExecDoc = check.Doc{
 	Errnos: []syscall.Errno{syscall.EACCES},
 }
 
-var noExec = onFile(&noExecDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
+var noExec = inode.OnFile(&noExecDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
 	return mount.Deny(p, name, f, mount.NoExecFlag, "noexec", "exec")
 })
 
@@ -100,7 +100,7 @@ func runs(p *check.Pass, name string) (chain []string, unread string) {
 	return chain, ""
 }
 
-var interpreter = onFile(&interpreterDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
+var interpreter = inode.OnFile(&interpreterDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
 	chain, unread := runs(p, name)
 	for _, name := range chain {
 		sub := p.For(check.Operation{Call: "execve", Args: []check.Arg{check.S("path", name)}})
@@ -135,7 +135,7 @@ var execCapsDoc = check.Doc{
 	Errnos: []syscall.Errno{syscall.EPERM},
 }
 
-var fileCaps = onFile(&execCapsDoc, check.Target, func(p *check.Pass, name string, _ inode.File) check.Verdict {
+var fileCaps = inode.OnFile(&execCapsDoc, check.Target, func(p *check.Pass, name string, _ inode.File) check.Verdict {
 	chain, unread := runs(p, name)
 	if len(chain) > 0 {
 		name = chain[len(chain)-1]

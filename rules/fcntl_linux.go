@@ -58,7 +58,7 @@ var leaseDoc = check.Doc{
 	Cause: check.MissingCapability, Errnos: []syscall.Errno{syscall.EACCES},
 }
 
-var lease = onFile(&leaseDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
+var lease = inode.OnFile(&leaseDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
 	ids, ok := task.IDs.Read(p, "")
 	if !ok {
 		return p.Unknown()

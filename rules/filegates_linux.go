@@ -73,7 +73,7 @@ var noRemoveDoc = check.Doc{
 	Errnos: []syscall.Errno{syscall.EPERM},
 }
 
-var noRemove = onFile(&noRemoveDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
+var noRemove = inode.OnFile(&noRemoveDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
 	if !strings.HasPrefix(f.Dev, "0:") {
 		return p.Allow()
 	}
@@ -110,7 +110,7 @@ var linkableDoc = check.Doc{
 	Errnos: []syscall.Errno{syscall.EPERM},
 }
 
-var linkable = onFile(&linkableDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
+var linkable = inode.OnFile(&linkableDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
 	if f.IsDir() {
 		return p.Deny(check.Printable(name)+" is a directory", check.Change{Kind: check.ChangeCode, Text: "use a symbolic link or a bind mount"})
 	}
@@ -139,7 +139,7 @@ var moveDirDoc = check.Doc{
 
 // moveDir is asked of an object that gets from one directory into another.
 func moveDir(object, from, to check.Role) check.Gate {
-	return onFile(&moveDirDoc, object, func(p *check.Pass, _ string, f inode.File) check.Verdict {
+	return inode.OnFile(&moveDirDoc, object, func(p *check.Pass, _ string, f inode.File) check.Verdict {
 		if !f.IsDir() {
 			return p.Allow()
 		}
@@ -167,7 +167,7 @@ var verityDoc = check.Doc{
 	Errnos: []syscall.Errno{syscall.EPERM},
 }
 
-var verity = onFile(&verityDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
+var verity = inode.OnFile(&verityDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
 	if f.Attrs&unix.STATX_ATTR_VERITY != 0 {
 		return p.Deny(check.Printable(name)+" has fs-verity: its content is sealed for good", check.Change{Kind: check.ChangeCode, Text: "make a new file and rename it over this one"})
 	}
@@ -185,7 +185,7 @@ var chattrDoc = check.Doc{
 
 // chattrOwnerOld is the owner's check of kernels before the one in fs/ioctl.c:
 // ext4 and f2fs answered EACCES, and before the mount was asked.
-var chattrOwnerOld = onFile(&chattrOwnerDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
+var chattrOwnerOld = inode.OnFile(&chattrOwnerDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
 	fs, ok := mount.Statfs.Read(p, name)
 	switch {
 	case !ok:
@@ -212,7 +212,7 @@ var chattrOwnerDoc = check.Doc{
 // The flags of FS_IOC_SETFLAGS that take a capability.
 const protectiveFlags = 0x10 | 0x20 // FS_IMMUTABLE_FL | FS_APPEND_FL
 
-var chattrImmutable = onFile(&chattrDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
+var chattrImmutable = inode.OnFile(&chattrDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
 	var old int64
 	if f.Attrs&unix.STATX_ATTR_IMMUTABLE != 0 {
 		old |= 0x10

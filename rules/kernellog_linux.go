@@ -23,7 +23,7 @@ var kernelLogDoc = check.Doc{
 const kmsgDev = "1:11" // MEM_MAJOR, and drivers/char/mem.c:devlist
 
 // kernelLog is the open of the kernel's log, asked when everything else has allowed it.
-var kernelLog = onFile(&kernelLogDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
+var kernelLog = inode.OnFile(&kernelLogDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
 	switch {
 	case f.Type() == unix.S_IFCHR && f.Rdev == kmsgDev:
 		mode, err := sysctl.Value.ReadErr(p, "kernel.printk_devkmsg")

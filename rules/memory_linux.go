@@ -129,7 +129,7 @@ var mapExecDoc = check.Doc{
 	Errnos: []syscall.Errno{syscall.EPERM, syscall.EACCES},
 }
 
-var mapExec = onFile(&mapExecDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
+var mapExec = inode.OnFile(&mapExecDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
 	return mount.Deny(p, name, f, mount.NoExecFlag, "noexec", "exec")
 }).If(func(o *check.Operation) bool { return mapsFile(o) && o.Int("prot")&unix.PROT_EXEC != 0 })
 

@@ -102,7 +102,7 @@ var pollableDoc = check.Doc{
 	Errnos: []syscall.Errno{syscall.EPERM},
 }
 
-var pollable = onFile(&pollableDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
+var pollable = inode.OnFile(&pollableDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
 	if f.IsRegular() && !procOrSys(p, name) || f.IsDir() {
 		return p.Deny(fmt.Sprintf("%s is a %s, which epoll cannot watch: it is always ready", check.Printable(name), f.Kind()),
 			check.Change{Kind: check.ChangeCode, Text: "read and write it directly; to hear of changes use inotify"})

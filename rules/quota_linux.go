@@ -40,7 +40,7 @@ var quotaFileDoc = check.Doc{
 	Errnos: []syscall.Errno{syscall.EACCES},
 }
 
-var quotaFile = onFile(&quotaFileDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
+var quotaFile = inode.OnFile(&quotaFileDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
 	if f.IsRegular() {
 		return p.Allow()
 	}

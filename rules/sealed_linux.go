@@ -110,7 +110,7 @@ var appendMapDoc = check.Doc{
 }
 
 // appendMap refuses shared mappings that could write an append-only file.
-var appendMap = onFile(&appendMapDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
+var appendMap = inode.OnFile(&appendMapDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
 	if f.Attrs&unix.STATX_ATTR_APPEND == 0 || p.Op.Int("flags")&3 == unix.MAP_PRIVATE || p.Op.Int("flags")&unix.MAP_ANONYMOUS != 0 {
 		return p.Allow()
 	}

@@ -127,7 +127,7 @@ var subvolBusyDoc = check.Doc{
 }
 
 // subvolBusy looks at a subvolume that is to be removed as a whole.
-var subvolBusy = onFile(&subvolBusyDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
+var subvolBusy = inode.OnFile(&subvolBusyDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
 	if !f.IsDir() || f.Ino != subvolumeRoot || !strings.HasPrefix(f.Dev, "0:") {
 		return p.AllowFor("not a subvolume")
 	}
@@ -202,7 +202,7 @@ var partition = check.Probe[partOf]{Name: "partition", Source: "/sys/dev/block",
 // partOf is whether a block device is a partition.
 type partOf struct{ Is bool }
 
-var reservable = onFile(&wholeDiskDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
+var reservable = inode.OnFile(&wholeDiskDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
 	part, ok := partition.Read(p, f.Rdev)
 	switch {
 	case !ok:

@@ -83,7 +83,7 @@ func settingBits(o *check.Operation) uint32 {
 	return openMode(o)
 }
 
-var sysctlAccess = onFile(&sysctlDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
+var sysctlAccess = inode.OnFile(&sysctlDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
 	if f.IsDir() {
 		return p.Allow()
 	}

@@ -281,7 +281,7 @@ var acctDoc = check.Doc{
 	Cause: check.State, Errnos: []syscall.Errno{syscall.EACCES},
 }
 
-var acctFile = onFile(&acctDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
+var acctFile = inode.OnFile(&acctDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
 	if !f.IsRegular() {
 		return p.Deny(check.Printable(name)+" is a "+f.Kind()+", and accounting goes to a regular file", check.Change{Kind: check.ChangeCode, Text: "name a regular file"})
 	}

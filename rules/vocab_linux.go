@@ -8,7 +8,6 @@ import (
 	"github.com/go-eperm/eperm/capability"
 	"github.com/go-eperm/eperm/check"
 	"github.com/go-eperm/eperm/dac"
-	"github.com/go-eperm/eperm/inode"
 	"github.com/go-eperm/eperm/lsm"
 	"github.com/go-eperm/eperm/mount"
 	"github.com/go-eperm/eperm/sysctl"
@@ -146,17 +145,3 @@ func openMode(o *check.Operation) uint32 {
 }
 
 func opensForWriting(o *check.Operation) bool { return openMode(o)&2 != 0 }
-
-// stat is a small function gate: it reads the object and judges it.
-func onFile(doc *check.Doc, of check.Role, judge func(p *check.Pass, name string, f inode.File) check.Verdict) check.Gate {
-	return check.Gate{Doc: doc, Role: of, Run: func(p *check.Pass) check.Verdict {
-		name, f, err := inode.Named(p, of)
-		switch {
-		case check.IsMissing(err):
-			return p.AllowFor("does not exist")
-		case err != nil:
-			return p.Unknown()
-		}
-		return judge(p, name, f)
-	}}
-}

@@ -89,7 +89,7 @@ var xattrUserDoc = check.Doc{
 	Errnos: []syscall.Errno{syscall.EPERM},
 }
 
-var xattrUser = onFile(&xattrUserDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
+var xattrUser = inode.OnFile(&xattrUserDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
 	if !f.IsRegular() && !f.IsDir() {
 		return p.Deny(fmt.Sprintf("%s is a %s: user.* attributes are for files and directories", check.Printable(name), f.Kind()),
 			check.Change{Kind: check.ChangeCode, Text: "keep the attribute on a regular file or a directory"})
@@ -114,7 +114,7 @@ var fileCapsDoc = check.Doc{
 	Errnos: []syscall.Errno{syscall.EPERM},
 }
 
-var xattrFileCaps = onFile(&fileCapsDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
+var xattrFileCaps = inode.OnFile(&fileCapsDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
 	return dac.InodeCap(p, name, f, "file capabilities of "+check.Printable(name)+" are to be set or removed", capability.CAP_SETFCAP)
 })
 
@@ -142,7 +142,7 @@ var aclDefaultDoc = check.Doc{
 	Errnos: []syscall.Errno{syscall.EACCES},
 }
 
-var aclDefault = onFile(&aclDefaultDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
+var aclDefault = inode.OnFile(&aclDefaultDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
 	if f.IsDir() {
 		return p.Allow()
 	}
