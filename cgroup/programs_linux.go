@@ -13,19 +13,19 @@ import (
 // Of is the directory of the task's group: of the version 1 controller that the
 // key names, or of version 2 for "". It is empty where the task is in none.
 var Of = check.Probe[Group]{Name: "cgroup", Source: "/proc/thread-self/cgroup, mountinfo", Show: Group.show, Live: func(k *check.Kernel, controller string) (Group, error) {
-	b, err := k.ReadFile(k.Proc("cgroup"))
+	b, err := k.ReadShared(k.Proc("cgroup"))
 	if err != nil {
 		return Group{}, err
 	}
-	path, err := Membership(string(b), controller)
+	path, err := Membership(b, controller)
 	if err != nil || path == "" {
 		return Group{}, err
 	}
-	mounts, err := k.ReadFile("/proc/thread-self/mountinfo") // it is this process that opens it
+	mounts, err := k.ReadShared("/proc/thread-self/mountinfo") // it is this process that opens it
 	if err != nil {
 		return Group{Path: path}, err
 	}
-	dir, err := Place(string(mounts), controller, path)
+	dir, err := Place(mounts, controller, path)
 	return Group{Path: path, Dir: dir}, err
 }}
 

@@ -10,6 +10,14 @@ type Kernel struct {
 	world *World
 
 	scratch []byte // that ReadText reads through
+	shared  []sharedFile
+}
+
+// A sharedFile is what ReadShared has read.
+type sharedFile struct {
+	path string
+	text string
+	err  error
 }
 
 // Task is the task that questions are about.

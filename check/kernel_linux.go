@@ -61,6 +61,19 @@ func (k *Kernel) ReadFile(path string) ([]byte, error) {
 	return readInto(path, make([]byte, 0, 4096))
 }
 
+// ReadShared is ReadText of a file that several facts stand on (the mounts, the
+// control groups): it is read once for the world.
+func (k *Kernel) ReadShared(path string) (string, error) {
+	for i := range k.shared {
+		if f := &k.shared[i]; f.path == path {
+			return f.text, f.err
+		}
+	}
+	s, err := k.ReadText(path)
+	k.shared = append(k.shared, sharedFile{path, s, err})
+	return s, err
+}
+
 // ReadText is ReadFile of a file that is short as a rule, as a string. It
 // reads through a buffer of the world's, so that only the text is allocated.
 func (k *Kernel) ReadText(path string) (string, error) {

@@ -30,7 +30,14 @@ func Gather(k *check.Kernel) Signs {
 		}
 		return s
 	}
-	s := Signs{Cgroup: read(k.Proc("cgroup")), Mountinfo: read(k.Proc("mountinfo")), Environ: environ(k)}
+	shared := func(path string) string {
+		s, err := k.ReadShared(path)
+		if err != nil {
+			return ""
+		}
+		return s
+	}
+	s := Signs{Cgroup: shared(k.Proc("cgroup")), Mountinfo: shared(k.Proc("mountinfo")), Environ: environ(k)}
 	var u unix.Utsname
 	if unix.Uname(&u) == nil {
 		s.Release, s.Version = unix.ByteSliceToString(u.Release[:]), unix.ByteSliceToString(u.Version[:])

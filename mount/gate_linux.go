@@ -69,11 +69,11 @@ var At = check.Probe[Point]{Name: "mount", Source: "/proc/thread-self/mountinfo"
 	if err != nil {
 		return Point{}, fmt.Errorf("mount id %q: %w", key, err)
 	}
-	b, err := k.ReadFile(k.Proc("mountinfo"))
+	b, err := k.ReadShared(k.Proc("mountinfo"))
 	if err != nil {
 		return Point{}, err
 	}
-	return ParseMountinfo(b, id)
+	return ParseMountinfo([]byte(b), id)
 }}
 
 var readOnly = check.Doc{

@@ -29,11 +29,11 @@ var remoteDoc = check.Doc{
 
 // fuseMounts are the mounts of FUSE of the task's mount namespace.
 var fuseMounts = check.Probe[pointList]{Name: "fuse_mounts", Source: "/proc/thread-self/mountinfo", Live: func(k *check.Kernel, _ string) (pointList, error) {
-	b, err := k.ReadFile(k.Proc("mountinfo"))
+	b, err := k.ReadShared(k.Proc("mountinfo"))
 	if err != nil {
 		return pointList{}, err
 	}
-	return parseFuse(b)
+	return parseFuse([]byte(b))
 }}
 
 // pointList is some mounts, in the order of mountinfo: later ones cover earlier ones.

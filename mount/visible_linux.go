@@ -51,11 +51,11 @@ var InstancesOf = check.Probe[Instances]{Name: "mounts_of_type", Source: "/proc/
 		return strings.Join(words, "; ")
 	},
 	Live: func(k *check.Kernel, key string) (Instances, error) {
-		b, err := k.ReadFile(k.Proc("mountinfo"))
+		b, err := k.ReadShared(k.Proc("mountinfo"))
 		if err != nil {
 			return Instances{}, err
 		}
-		return ParseInstances(b, key)
+		return ParseInstances([]byte(b), key)
 	}}
 
 // emptyForever are directories that are made to be mounted on, and have no

@@ -79,21 +79,21 @@ var delegation = check.Probe[cgroup.Delegation]{Name: "cgroup_dir", Source: "/pr
 		}
 		dir = target
 	}
-	b, err := k.ReadFile("/proc/thread-self/mountinfo")
+	b, err := k.ReadShared("/proc/thread-self/mountinfo")
 	if err != nil {
 		return cgroup.Delegation{}, err
 	}
-	return cgroup.Locate(string(b), path.Clean(dir))
+	return cgroup.Locate(b, path.Clean(dir))
 }}
 
 // groupOf is the group of version 2 of the process with the key's number; ""
 // is the task. Dir is where it, or an ancestor (after a slash), is to be seen.
 var groupAt = check.Probe[task.Text]{Name: "cgroup_at", Source: "/proc/thread-self/mountinfo", Live: func(k *check.Kernel, group string) (task.Text, error) {
-	b, err := k.ReadFile("/proc/thread-self/mountinfo")
+	b, err := k.ReadShared("/proc/thread-self/mountinfo")
 	if err != nil {
 		return task.Text{}, err
 	}
-	dir, err := cgroup.Place(string(b), "", group)
+	dir, err := cgroup.Place(b, "", group)
 	return task.Text{S: dir}, err
 }}
 

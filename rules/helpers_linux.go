@@ -17,11 +17,11 @@ func trimNL(b []byte) []byte { return bytes.TrimRight(b, "\n\x00 ") }
 
 // cgroupDir is the task's directory of a version 1 controller; "" where there is none.
 func cgroupDir(k *check.Kernel, controller string) (string, error) {
-	b, err := k.ReadFile(k.Proc("cgroup"))
+	b, err := k.ReadShared(k.Proc("cgroup"))
 	if err != nil {
 		return "", err
 	}
-	for line := range strings.Lines(string(b)) {
+	for line := range strings.Lines(b) {
 		f := strings.SplitN(strings.TrimRight(line, "\n"), ":", 3)
 		if len(f) == 3 && strings.Contains(","+f[1]+",", ","+controller+",") {
 			return "/sys/fs/cgroup/" + f[1] + f[2], nil

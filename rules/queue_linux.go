@@ -48,11 +48,11 @@ func queueMode(o *check.Operation) uint32 {
 
 // queueMount is where this process sees a file system of queues; "" is nowhere.
 var queueMount = check.Probe[inode.LinkText]{Name: "mqueue", Source: "/proc/self/mountinfo", Live: func(k *check.Kernel, _ string) (inode.LinkText, error) {
-	b, err := k.ReadFile(k.Proc("mountinfo"))
+	b, err := k.ReadShared(k.Proc("mountinfo"))
 	if err != nil {
 		return inode.LinkText{}, err
 	}
-	return inode.LinkText{To: queuesIn(string(b))}, nil
+	return inode.LinkText{To: queuesIn(b)}, nil
 }}
 
 // queuesIn is the mount point of the last file system of queues in a mountinfo

@@ -30,7 +30,13 @@ var deeds = map[string]deed{
 	"sethostname": {func() error { return unix.Sethostname([]byte("x")) }, op.Sethostname()},
 	"settime":     {func() error { return unix.Settimeofday(&unix.Timeval{Sec: 1}) }, op.Settimeofday()},
 	"chown":       {func() error { return os.Chown("/file", 1, 1) }, op.Chown("/file", 1, 1)},
-	"mknod":       {func() error { return unix.Mknod("/tmp/null", unix.S_IFCHR|0o600, int(unix.Mkdev(1, 3))) }, op.Mknod("/tmp/null", unix.S_IFCHR|0o600, int(unix.Mkdev(1, 3)))},
+	"mknod": {func() error {
+		err := unix.Mknod("/tmp/null", unix.S_IFCHR|0o600, int(unix.Mkdev(1, 3)))
+		if err == nil {
+			_ = unix.Unlink("/tmp/null") // it may be the host's /tmp
+		}
+		return err
+	}, op.Mknod("/tmp/null", unix.S_IFCHR|0o600, int(unix.Mkdev(1, 3)))},
 	"bind": {func() error {
 		l, err := net.Listen("tcp4", "127.0.0.1:80")
 		if err == nil {
