@@ -142,6 +142,7 @@ const (
 	ActAsOwner        ChangeKind = "act-as-owner"      // Value is the uid; act as that user
 	RestoreLabel      ChangeKind = "restore-label"     // SELinux: Path gets the label Value, which the policy wants there; Name is "force" where its type of now is one that restorecon(8) leaves alone
 	SetLabel          ChangeKind = "set-label"         // SELinux: Path gets the label Value; Name is what of it differs, "type" or "level"; Text is "dir" for a directory
+	RunAtLevel        ChangeKind = "run-at-level"      // SELinux: the process runs at the level Value
 	SetBoolean        ChangeKind = "set-boolean"       // SELinux: the boolean Name becomes Value, "on" or "off"
 	LabelPort         ChangeKind = "label-port"        // SELinux: the port Path, "8081", of the protocol Name gets the type Value
 	SignModule        ChangeKind = "sign-module"       // Path is the kernel module, "" if it is not known

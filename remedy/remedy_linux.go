@@ -95,6 +95,8 @@ func Render(w *check.World, op *check.Operation, c check.Change, then string) []
 		r.restoreLabel()
 	case check.SetLabel:
 		r.setLabel()
+	case check.RunAtLevel:
+		r.runAtLevel()
 	case check.SetBoolean:
 		r.setBoolean()
 	case check.LabelPort:

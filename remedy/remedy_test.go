@@ -113,7 +113,7 @@ func kinds() map[check.ChangeKind]bool {
 	all := map[check.ChangeKind]bool{}
 	for _, k := range []check.ChangeKind{check.GrantCapability, check.RaiseCapability, check.UseNamespace, check.ClearAttribute, check.SetSysctl, check.AllowSyscall, check.AllowByCapability, check.AddPolicyRule,
 		check.ChangeOwner, check.ChangeMode, check.AddACL, check.JoinGroup, check.Remount, check.RaiseLimit, check.MapID, check.AllowDevice, check.ChangeCode, check.ClearNoNewPrivs, check.ClearFileCaps, check.SwapOff, check.SetKeyMask, check.LinkKey,
-		check.ActAsOwner, check.SignModule, check.AskAdministrator, check.RestoreLabel, check.SetLabel, check.SetBoolean, check.LabelPort} {
+		check.ActAsOwner, check.SignModule, check.AskAdministrator, check.RestoreLabel, check.SetLabel, check.SetBoolean, check.RunAtLevel, check.LabelPort} {
 		all[k] = true
 	}
 	return all

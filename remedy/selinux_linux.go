@@ -158,6 +158,27 @@ func labelParts(context string) (typ, level string) {
 	return f[2], f[3]
 }
 
+// runAtLevel starts the process at another level.
+func (r *renderer) runAtLevel() {
+	level := r.change.Value
+	if strings.ContainsFunc(level, func(c rune) bool {
+		return !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune("_.,:-", c))
+	}) {
+		level = "LEVEL"
+	}
+	title, verify := "or run it at the level of the object: "+level, [][]string{{"cat", "/proc/self/attr/current"}}
+	switch r.place.Kind {
+	case container.Docker, container.Podman, container.Containerd:
+		x := r.withOption(r.place, title, option{flags: []string{"--security-opt", "label=level:" + level}, compose: []string{"security_opt:", `  - "label=level:` + level + `"`}})
+		x.Verify = verify
+	case container.Kubernetes:
+		x := r.inPod(r.place, title, podSpec{security: []string{"seLinuxOptions:", `  level: "` + level + `"`}}, levelRestricted)
+		x.Verify = [][]string{kubectl(r.place, "cat", "/proc/self/attr/current")}
+	default:
+		r.add(check.Remedy{For: "host", Title: title, Commands: [][]string{{"runcon", "-l", level, "PROGRAM"}}, Verify: verify})
+	}
+}
+
 func (r *renderer) setBoolean() {
 	c := r.change
 	r.add(check.Remedy{For: "host", Title: "turn the boolean " + check.Printable(c.Name) + " " + check.Printable(c.Value), Commands: [][]string{{"setsebool", "-P", c.Name, c.Value}},

@@ -46,6 +46,11 @@ func TestSELinuxVolumes(t *testing.T) {
 	require.Equal(t, []string{"podman", "run", "-v", "HOST_DIR:CONTAINER_DIR:Z", "IMAGE"}, list[0].Commands[0])
 	require.Contains(t, list[0].Warning, "never for /home")
 	require.Contains(t, list[1].Snippet, "Volume=HOST_DIR:CONTAINER_DIR:z")
+	level := check.Change{Kind: check.RunAtLevel, Value: "s0:c1,c2"}
+	list = Render(world(t, `place "" kind=podman`), &check.Operation{}, level, "enough")
+	require.Equal(t, []string{"podman", "run", "--security-opt", "label=level:s0:c1,c2", "IMAGE"}, list[0].Commands[0])
+	list = Render(world(t, `place "" kind=kubernetes name=app`), &check.Operation{}, level, "enough")
+	require.Contains(t, list[0].Snippet, "seLinuxOptions:\n          level: \"s0:c1,c2\"")
 	list = Render(world(t, `place "" kind=host`), &check.Operation{}, c, "enough")
 	require.Equal(t, [][]string{{"semanage", "fcontext", "-a", "-t", "container_file_t", "/data(/.*)?"}, {"restorecon", "-R", "-v", "/data"}}, list[0].Commands)
 }

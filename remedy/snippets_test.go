@@ -36,6 +36,7 @@ type pod struct {
 				AllowPrivilegeEscalation *bool  `yaml:"allowPrivilegeEscalation"`
 				RunAsUser                *int64 `yaml:"runAsUser"`
 				Capabilities             struct{ Add, Drop []string }
+				SELinuxOptions           struct{ Level string } `yaml:"seLinuxOptions"`
 			} `yaml:"securityContext"`
 			Resources    struct{ Limits map[string]int }
 			VolumeMounts []struct {
@@ -56,6 +57,7 @@ type compose struct {
 	Services map[string]struct {
 		CapAdd   []string `yaml:"cap_add"`
 		GroupAdd []string `yaml:"group_add"`
+		Security []string `yaml:"security_opt"`
 		User     string
 		Ulimits  map[string]int
 		Devices  []string

@@ -9,6 +9,7 @@ import (
 
 	"github.com/go-eperm/eperm/check"
 	"github.com/go-eperm/eperm/inode"
+	"github.com/go-eperm/eperm/lsm/module"
 	"github.com/go-eperm/eperm/task"
 )
 
@@ -33,7 +34,7 @@ func deny(p *check.Pass, q question, a Answer, also ...question) check.Verdict {
 	if level, ok := otherLevel(p, subject, q); ok {
 		reason = fmt.Sprintf("SELinux keeps levels apart: %s at the level %s may not { %s } %s (%s, %s); at its own level the policy allows it",
 			domain(subject), levelOf(subject), perms, aboutOf(q), q.class, check.Printable(q.object))
-		return p.Deny(reason, relevel(q, level)...).Note(notes...)
+		return p.Deny(reason, append(relevel(q, level), atLevelOf(subject, q.object))...).Note(notes...)
 	}
 	if user, ok := otherUser(p, subject, q); ok {
 		reason = fmt.Sprintf("SELinux keeps users apart: the user %s may not { %s } what is of the user %s: %s (%s, %s)", userOf(subject), perms, userOf(q.object), aboutOf(q), q.class, check.Printable(q.object))
@@ -149,6 +150,14 @@ func relevel(q question, context string) []check.Change {
 	}
 	return []check.Change{{Kind: check.SetLabel, Path: q.path, Name: "level", Value: context, Text: kindWord(q), Risk: check.MediumRisk, Assume: relabelled(q, context),
 		Warn: "What is at another level belongs to somebody else, another container for example: make sure that this is meant to be shared."}}
+}
+
+// atLevelOf is the task at the level of the object.
+func atLevelOf(subject, object string) check.Change {
+	s, o := parts(subject), parts(object)
+	s[3] = o[3]
+	return check.Change{Kind: check.RunAtLevel, Value: o[3], Risk: check.MediumRisk, Assume: []check.Assumption{check.AssumeIs(&module.Label, "selinux", task.Text{S: strings.Join(s, ":")})},
+		Warn: "It then gets at everything of that level, which may be another container's, and no more at what is of its own."}
 }
 
 func kindWord(q question) string {
