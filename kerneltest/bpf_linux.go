@@ -3,6 +3,8 @@ package kerneltest
 import (
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"unsafe"
@@ -17,6 +19,10 @@ import (
 var BPFModule = Need{"bpflsm", func() string {
 	if why := Root.missing(); why != "" {
 		return why
+	}
+	// Where the module is not active, a program attaches (Linux 6.1) and is never asked.
+	if b, err := os.ReadFile("/sys/kernel/security/lsm"); err == nil && !slices.Contains(strings.Split(strings.TrimSpace(string(b)), ","), "bpf") {
+		return "the active modules are " + strings.TrimSpace(string(b))
 	}
 	close, err := refuse("inode_rename", 0, 0) // of nobody
 	if err != nil {
