@@ -102,7 +102,7 @@ func settingCases() []live {
 			return call("msgctl", unix.SYS_MSGCTL, madeID(d), 1, at)
 		}, op: func(d string) eperm.Operation { return op.MsgSet(int(madeID(d)), 1<<24) }, errno: unix.EPERM, cause: missing, cap: resource, says: "kernel.msgmnb", flip: withSetting("kernel.msgmnb", "16777216")},
 		plain("shmget.EPERM.1", "shmget", unix.SYS_SHMGET, unix.EPERM, capability.CAP_IPC_LOCK, 0, 2<<20, 0o5600).named("SHM_HUGETLB"),
-		{name: "SHM_HUGETLB in the group", setup: func(t *testing.T, _ string) { setting(t, "vm.hugetlb_shm_group", "4242") }, subject: nobody, try: func(string) error { return call("shmget", unix.SYS_SHMGET, 0, 1<<40, 0o5600) }, op: always(op.Shmget(0, 1<<40, 0o5600)),
+		{name: "SHM_HUGETLB in the group", setup: func(t *testing.T, _ string) { setting(t, "vm.hugetlb_shm_group", "4242") }, subject: nobody, try: func(string) error { return call("shmget", unix.SYS_SHMGET, 0, 1<<30, 0o5600) }, op: always(op.Shmget(0, 1<<30, 0o5600)),
 			errno: unix.EPERM, cause: missing, cap: capability.CAP_IPC_LOCK, says: "vm.hugetlb_shm_group (4242)", freed: func(s kerneltest.Subject) kerneltest.Subject { s.Groups = []int{4242}; return s }, then: unix.ENOMEM},
 		{name: "TCP_CONGESTION", ids: "k.setsockopt.EPERM.12", needs: congestionControl, subject: nobody, try: func(string) error { return setCongestion(algorithm) }, op: always(op.SetCongestion(algorithm)), errno: unix.EPERM, cause: missing, cap: capability.CAP_NET_ADMIN,
 			says: "net.ipv4.tcp_allowed_congestion_control", freed: holding(unix.CAP_NET_ADMIN)},
