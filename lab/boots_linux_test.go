@@ -120,12 +120,26 @@ func TestLab(t *testing.T) {
 	for _, b := range boots {
 		for _, series := range b.kernels {
 			t.Run(series+"/"+b.name, func(t *testing.T) {
+				if b.limit > 0 {
+					kerneltest.Require(t, enoughTime(t)) // before it waits for its turn
+				}
 				t.Parallel()
 				kerneltest.Require(t, have(series))
 				b.test(t, series)
 			})
 		}
 	}
+}
+
+// enoughTime is what the long boots need of go test, which kills after ten
+// minutes if nothing else is said. Name: lab-time.
+func enoughTime(t *testing.T) kerneltest.Need {
+	return kerneltest.Needs("lab-time", func() string {
+		if end, ok := t.Deadline(); ok && time.Until(end) < 20*time.Minute {
+			return "the boots that provoke all clauses take longer: go test -timeout 40m ./lab"
+		}
+		return ""
+	})
 }
 
 func (b boot) test(t *testing.T, series string) {

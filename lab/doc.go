@@ -2,8 +2,8 @@
 // module's own test binaries inside: the same tests, other kernels, and security
 // modules that enforce.
 //
-//	lab/fetch            # once: kernels into the cache
-//	go test ./lab        # boots them; a failure in a guest is a failure here
+//	lab/fetch                      # once: kernels into the cache
+//	go test -timeout 40m ./lab     # boots them; a failure in a guest is a failure here
 //	go test ./lab -run 'TestLab/6.12/apparmor' -lab.run TestAppArmor -v
 //
 // A test for a guest is an ordinary test of its package that declares what it
