@@ -2,8 +2,10 @@ package rules_test
 
 import (
 	"math"
+	"math/rand/v2"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -18,12 +20,13 @@ import (
 // asking before makes no keyring.
 func TestKeysOfNoSense(t *testing.T) {
 	kerneltest.Require(t, kerneltest.Root)
-	const uid = 54321 // has no keys
-	kerneltest.Child(t, kerneltest.Subject{UID: uid}, func(c *kerneltest.C) {
+	uid := kerneltest.Once(t, func() int { return 1e6 + rand.IntN(1e6) }) // has no keys, nor has a new user namespace
+	ids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: 1}, {ContainerID: 1, HostID: uid, Size: 1}}
+	kerneltest.Child(t, kerneltest.Subject{Cloneflags: unix.CLONE_NEWUSER, UID: 1, UIDMap: ids, GIDMap: ids}, func(c *kerneltest.C) {
 		users := func() bool {
 			b, err := os.ReadFile("/proc/key-users")
 			require.NoError(c, err)
-			return strings.Contains(string(b), "54321:")
+			return strings.Contains(string(b), "    1:")
 		}
 		require.False(c, users())
 		var ops []eperm.Operation

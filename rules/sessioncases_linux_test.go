@@ -63,28 +63,28 @@ func isFree(dir string) bool {
 var slave string
 
 // terminal makes a pseudo terminal; its ends are open until the subject ends.
-func terminal(flags int) (*os.File, error) {
+func terminal(flags int) error {
 	master, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := unix.IoctlSetPointerInt(master, unix.TIOCSPTLCK, 0); err != nil {
-		return nil, err
+		return err
 	}
 	n, err := unix.IoctlGetInt(master, unix.TIOCGPTN)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	slave = fmt.Sprintf("/dev/pts/%d", n)
 	fd, err := unix.Open(slave, flags|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	onSlave = fd
-	return os.NewFile(uintptr(fd), slave), nil
+	return nil
 }
 
-// onSlave is the descriptor of it.
+// onSlave is the descriptor of it: a number, which nobody closes.
 var onSlave int
 
 func setctty(arg uintptr) error {
@@ -96,7 +96,7 @@ func leading(flags int, f func() error) error {
 	if _, err := unix.Setsid(); err != nil {
 		return err
 	}
-	if _, err := terminal(flags); err != nil {
+	if err := terminal(flags); err != nil {
 		return err
 	}
 	return f()
@@ -156,7 +156,7 @@ func sessionCases() []live {
 			if isFree(d) {
 				return leading(unix.O_RDWR, func() error { return setctty(0) })
 			}
-			if _, err := terminal(unix.O_RDWR); err != nil {
+			if err := terminal(unix.O_RDWR); err != nil {
 				return err
 			}
 			return setctty(0)
@@ -166,7 +166,7 @@ func sessionCases() []live {
 				if err := setctty(0); err != nil || isFree(d) {
 					return err
 				}
-				if _, err := terminal(unix.O_RDWR); err != nil {
+				if err := terminal(unix.O_RDWR); err != nil {
 					return err
 				}
 				return setctty(0)
@@ -174,7 +174,13 @@ func sessionCases() []live {
 		}, op: controlling, errno: unix.EPERM, cause: session, cap: none, says: "has a controlling terminal already", flip: openTheWay},
 		{name: "TIOCSCTTY, of another session", ids: "ioctl_tty.EPERM.1", subject: nobody, try: func(string) error {
 			return leading(unix.O_RDWR, func() error {
-				if err := sleeper(syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: 3}, os.NewFile(uintptr(onSlave), slave)); err != nil {
+				fd, err := unix.Dup(onSlave)
+				if err != nil {
+					return err
+				}
+				file := os.NewFile(uintptr(fd), slave)
+				defer file.Close()
+				if err := sleeper(syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: 3}, file); err != nil {
 					return err
 				}
 				return setctty(1)
@@ -211,7 +217,7 @@ func sessionCases() []live {
 			})
 		}, op: func(string) eperm.Operation { return op.Tcsetpgrp(slave, other) }, errno: unix.EPERM, cause: session, cap: none, says: "session", flip: openTheWay},
 		{name: "TIOCSETD", ids: "k.tty.EPERM.2", setup: func(t *testing.T, _ string) { setting(t, "dev.tty.ldisc_autoload", "0") }, subject: nobody, try: func(string) error {
-			if _, err := terminal(unix.O_RDWR); err != nil {
+			if err := terminal(unix.O_RDWR); err != nil {
 				return err
 			}
 			return sys("ioctl", unix.IoctlSetPointerInt(onSlave, unix.TIOCSETD, absentDiscipline))
