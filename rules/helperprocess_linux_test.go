@@ -19,7 +19,7 @@ import (
 const envHelper = "EPERM_TEST_HELPER"
 
 func helpers() map[string]func() {
-	return map[string]func(){"listener": answer, "tracee": beTraced, "sleeper": func() { time.Sleep(time.Minute) }}
+	return map[string]func(){"listener": answer, "tracee": beTraced, "auditor": holdAudit, "sleeper": func() { time.Sleep(time.Minute) }}
 }
 
 // A helper is the test binary as another program, by another name. It ends with

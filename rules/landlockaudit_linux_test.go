@@ -2,9 +2,12 @@ package rules_test
 
 import (
 	"encoding/binary"
+	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -51,22 +54,47 @@ var audit = kerneltest.Needs("audit", func() string {
 	return ""
 })
 
-// auditing turns the kernel's audit on until the test ends.
+// auditing turns the kernel's audit on until the test ends, however it ends.
 func auditing(t *testing.T) {
 	kerneltest.Once(t, func() bool {
-		lock, err := os.OpenFile(filepath.Join(os.TempDir(), "eperm-audit.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+		h := runHelper(t, t.TempDir(), "auditor", "auditor", &syscall.SysProcAttr{Setpgid: true}, true) // not killed with the tests
+		t.Cleanup(h.end)
+		line, err := h.out.ReadString('\n')
 		require.NoError(t, err)
-		t.Cleanup(func() { lock.Close() })
-		require.NoError(t, unix.Flock(int(lock.Fd()), unix.LOCK_EX))
-		setting(t, "kernel.printk_ratelimit", "0") // or ten lines in five seconds are all that are written
-		was, err := auditEnabled()
-		require.NoError(t, err)
-		if was == 0 {
-			require.NoError(t, setAudit(1))
-			t.Cleanup(func() { _ = setAudit(0) })
-		}
+		require.Equal(t, "on\n", line)
 		return true
 	})
+}
+
+// holdAudit is a helper that has the kernel audit, and write down each record, for
+// as long as its input lasts: a test that is killed ends it too.
+func holdAudit() {
+	fail := func(err error) {
+		if err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+	}
+	lock, err := os.OpenFile("/tmp/eperm-audit.lock", os.O_CREATE|os.O_RDWR, 0o600)
+	fail(err)
+	defer lock.Close()
+	fail(unix.Flock(int(lock.Fd()), unix.LOCK_EX))
+	const limit = "/proc/sys/kernel/printk_ratelimit" // ten lines in five seconds are all that are written else
+	rate, err := os.ReadFile(limit)
+	fail(err)
+	was, err := auditEnabled()
+	fail(err)
+	fail(os.WriteFile(limit, []byte("0"), 0))
+	defer func() { _ = os.WriteFile(limit, rate, 0) }()
+	if was == 0 {
+		defer func() { _ = setAudit(0) }()
+		if err := setAudit(1); err != nil {
+			fmt.Println(err)
+			return
+		}
+	}
+	fmt.Println("on")
+	_, _ = io.Copy(io.Discard, os.Stdin)
 }
 
 // TestLandlockRecords: since Linux 6.15 the kernel writes down what a sandbox
