@@ -94,7 +94,7 @@ func clauses(name, run, skip string) boot {
 		name: "clauses-" + name, kernels: []string{"6.1", "6.12"}, lsm: "landlock,lockdown,yama", ext4: true, must: "root,ext4,loop,userns", limit: 8 * time.Minute,
 		program: []string{"true", "sleep", "env", "sh", "mkfs.ext4", "losetup", "blockdev", "mkswap", "unshare"},
 		modules: []string{"llc", "stp", "bridge", "tun", "dummy", "veth", "nfnetlink", "nf_defrag_ipv6", "nf_defrag_ipv4", "nf_conntrack", "nf_tables", "nft_ct",
-			"x_tables", "ip_tables", "iptable_filter", "xfrm_algo", "xfrm_user", "inet_diag", "tcp_diag", "vsock"},
+			"x_tables", "ip_tables", "iptable_filter", "xfrm_algo", "xfrm_user", "inet_diag", "tcp_diag", "unix_diag", "vsock"},
 		groups:  []string{"devices", "freezer", "cpu"},
 		sysctls: map[string]string{"dev/tty/legacy_tiocsti": "1"},
 		run:     []test{{pkg: "rules", run: run, args: []string{"-test.skip=" + skip}, env: []string{"TMPDIR=/var/tmp"}}},
