@@ -59,7 +59,11 @@ var Remote = check.Gate{Doc: &remoteDoc, Run: func(p *check.Pass) check.Verdict 
 	switch {
 	case errors.Is(err, syscall.EACCES) && name != "":
 		return fuseOwner(p, name)
-	case err != nil || !strings.HasPrefix(f.Dev, "0:"): // a disk of this machine, or nothing to look at
+	case check.IsMissing(err):
+		return p.AllowFor("nothing is there")
+	case err != nil:
+		return p.Faint("it could not be looked at: " + err.Error())
+	case !strings.HasPrefix(f.Dev, "0:"): // a disk of this machine
 		return p.AllowFor("a local file system")
 	}
 	fs, ok := Statfs.Read(p, name)

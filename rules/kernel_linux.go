@@ -33,8 +33,9 @@ func (s span) includes(p *check.Pass) (in, known bool) {
 	return true, true
 }
 
-// The kernels that count another capability than those of today. Each was tried
-// on kernels of both sides.
+// The kernels that count another capability than those of today: tried on
+// kernels of both sides, but for multicastKept and handlesOfOwners, which are
+// from the source alone.
 var (
 	// net/core/sock.c: SO_MARK and SO_PRIORITY took CAP_NET_ADMIN alone.
 	markedByAdmin = span{until: release{5, 17}}
