@@ -92,7 +92,7 @@ const (
 func clauses(name, run, skip string) boot {
 	return boot{
 		name: "clauses-" + name, kernels: []string{"6.1", "6.12"}, lsm: "landlock,lockdown,yama", ext4: true, must: "root,ext4,loop,userns", limit: 8 * time.Minute,
-		program: []string{"true", "sleep", "env", "sh", "mkfs.ext4", "losetup", "blockdev", "mkswap", "unshare"},
+		program: []string{"true", "sleep", "env", "sh", "mkfs.ext4", "losetup", "blockdev", "mkswap", "unshare", "addpart", "delpart"},
 		modules: []string{"llc", "stp", "bridge", "tun", "dummy", "veth", "nfnetlink", "nf_defrag_ipv6", "nf_defrag_ipv4", "nf_conntrack", "nf_tables", "nft_ct",
 			"x_tables", "ip_tables", "iptable_filter", "xfrm_algo", "xfrm_user", "inet_diag", "tcp_diag", "unix_diag", "vsock"},
 		groups:  []string{"devices", "freezer", "cpu"},

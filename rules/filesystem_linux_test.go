@@ -127,7 +127,7 @@ func filesystemCases() []live {
 	v1 := []byte{0, 1, 4, 0} // fscrypt_policy_v1 with AES-256-XTS and AES-256-CTS
 	keySpec := func(kind byte) []byte { return append([]byte{kind}, make([]byte, 79)...) }
 	autofs := onFS("k.fs-ioctl.EPERM.12", "AUTOFS_IOC_PROTOVER", "ext4", 0x80049363, unix.EPERM, admin)
-	autofs.needs, autofs.setup = kerneltest.Need{}, privately(mountAutofs)
+	autofs.needs, autofs.setup = hasAutofs, privately(mountAutofs)
 	encrypted := func(l live) live {
 		l.needs, l.setup, l.subject = fileSystem("ext4"), both(formatted("ext4", "", "-O", "encrypt"), func(t *testing.T, d string) { require.NoError(t, os.Mkdir(d+"/m/d", 0o755)) }), nobody
 		return l

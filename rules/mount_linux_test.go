@@ -237,7 +237,7 @@ func mountCases() []live {
 			errno: unix.EPERM, cause: elsewhere, cap: capability.None, says: "of /proc the access time", flip: func(*testing.T, string) { _ = remount("/proc", unix.MS_BIND|unix.MS_RELATIME) }},
 		{name: "bind without capability", ids: "k.misc.EPERM.16", subject: without(unix.CAP_SYS_ADMIN), try: func(d string) error { return sys("mount", unix.Mount(d, d, "", unix.MS_BIND, "")) }, op: func(d string) eperm.Operation { return op.Mount(d, d, "", unix.MS_BIND) },
 			errno: unix.EPERM, cause: missing, cap: admin, freed: func(kerneltest.Subject) kerneltest.Subject { return kerneltest.Subject{Cloneflags: unix.CLONE_NEWNS} }},
-		{name: "pivot_root", ids: "pivot_root.EPERM.1", subject: nobody, try: func(d string) error { return sys("pivot_root", unix.PivotRoot(d, d)) }, op: func(d string) eperm.Operation { return op.PivotRoot(d, d) },
+		{name: "pivot_root", ids: "pivot_root.EPERM.1", needs: pivotable, subject: nobody, try: func(d string) error { return sys("pivot_root", unix.PivotRoot(d, d)) }, op: func(d string) eperm.Operation { return op.PivotRoot(d, d) },
 			errno: unix.EPERM, cause: missing, cap: admin, freed: holding(unix.CAP_SYS_ADMIN), then: unix.EBUSY},
 
 		api("k.mount.EPERM.3", "fsopen", unix.SYS_FSOPEN, op.Fsopen("tmpfs"), tmpfs, 0),
@@ -287,7 +287,7 @@ func mountCases() []live {
 			}
 			return idmap(fd, "/proc/self/ns/user")
 		}), op: func(d string) eperm.Operation { return op.MountIdmap(d+"/m", "/proc/self/ns/user") }, errno: unix.EPERM, cause: eperm.State, cap: capability.None},
-		{name: "second mapping", ids: "mount_setattr.EPERM.3", setup: both(on(0), besideMapped), try: func(d string) error {
+		{name: "second mapping", ids: "mount_setattr.EPERM.3", needs: idmappedTmpfs, setup: both(on(0), besideMapped), try: func(d string) error {
 			fd, err := clone(d + "/m")
 			if err != nil {
 				return err
@@ -316,7 +316,7 @@ func mountCases() []live {
 			}
 			return idmap(fd, d+"/ns")
 		}, op: func(d string) eperm.Operation { return op.MountIdmap(d+"/m", d+"/ns") }, errno: unix.EPERM, cause: elsewhere, cap: admin},
-		{name: "listmount outside of the root", ids: "k.mount.EPERM.8", subject: chrootedWithout(unix.CAP_SYS_ADMIN), try: func(string) error { return listmount(rootMount()) }, op: func(string) eperm.Operation { return op.Listmount(rootMount()) },
+		{name: "listmount outside of the root", ids: "k.mount.EPERM.8", needs: kerneltest.KernelAtLeast(6, 8), subject: chrootedWithout(unix.CAP_SYS_ADMIN), try: func(string) error { return listmount(rootMount()) }, op: func(string) eperm.Operation { return op.Listmount(rootMount()) },
 			errno: unix.EPERM, cause: missing, cap: admin, freed: func(kerneltest.Subject) kerneltest.Subject { return chrootedWithout() }},
 	}
 }

@@ -130,13 +130,13 @@ func procWriteCases() []live {
 			op: func(d string) eperm.Operation {
 				return op.WriteText(fmt.Sprintf("/proc/%d/uid_map", besidePID(d)), "0 5 1")
 			}, errno: unix.EPERM, cause: missing, cap: capability.CAP_SYS_ADMIN, freed: free},
-		{name: "clocks without capability", ids: "k.proc-write.EPERM.7", setup: besideTime, subject: without(unix.CAP_SYS_TIME), try: func(d string) error {
+		{name: "clocks without capability", ids: "k.proc-write.EPERM.7", needs: timeAtExec, setup: besideTime, subject: without(unix.CAP_SYS_TIME), try: func(d string) error {
 			return rewrite(fmt.Sprintf("/proc/%d/timens_offsets", besidePID(d)), "monotonic 10 0")
 		},
 			op: func(d string) eperm.Operation {
 				return op.WriteText(fmt.Sprintf("/proc/%d/timens_offsets", besidePID(d)), "monotonic 10 0")
 			}, errno: unix.EPERM, cause: missing, cap: capability.CAP_SYS_TIME, freed: free, then: unix.EACCES},
-		{name: "clocks of a namespace in use", ids: "k.proc-write.EACCES.2", setup: besideTime, try: func(d string) error {
+		{name: "clocks of a namespace in use", ids: "k.proc-write.EACCES.2", needs: timeAtExec, setup: besideTime, try: func(d string) error {
 			return rewrite(fmt.Sprintf("/proc/%d/timens_offsets", besidePID(d)), "monotonic 10 0")
 		},
 			op: func(d string) eperm.Operation {
@@ -207,9 +207,9 @@ func unmappedCases() []live {
 		}
 	}
 	return []live{
-		{name: "write without mapping", ids: "k.open.EACCES.2", setup: idmapped, try: at("m/f", appendTo), op: func(d string) eperm.Operation { return op.Open(d+"/m/f", os.O_WRONLY) },
+		{name: "write without mapping", ids: "k.open.EACCES.2", needs: idmappedTmpfs, setup: idmapped, try: at("m/f", appendTo), op: func(d string) eperm.Operation { return op.Open(d+"/m/f", os.O_WRONLY) },
 			errno: unix.EACCES, cause: eperm.UserNamespace, cap: capability.None, flip: bare},
-		{name: "attribute without mapping", ids: "k.unlink.EPERM.2", setup: idmapped, try: at("m/f", func(p string) error { return sys("setxattr", unix.Setxattr(p, "user.x", []byte("1"), 0)) }), op: func(d string) eperm.Operation { return op.Setxattr(d+"/m/f", "user.x") },
+		{name: "attribute without mapping", ids: "k.unlink.EPERM.2", needs: idmappedTmpfs, setup: idmapped, try: at("m/f", func(p string) error { return sys("setxattr", unix.Setxattr(p, "user.x", []byte("1"), 0)) }), op: func(d string) eperm.Operation { return op.Setxattr(d+"/m/f", "user.x") },
 			errno: unix.EPERM, cause: eperm.UserNamespace, cap: capability.None, flip: bare},
 	}
 }

@@ -43,6 +43,33 @@ var (
 		return ""
 	})
 
+	// hasAutofs: built in, or loaded. Name: autofs.
+	hasAutofs = kerneltest.Needs("autofs", func() string {
+		b, err := os.ReadFile("/proc/filesystems")
+		switch {
+		case err != nil:
+			return err.Error()
+		case !strings.Contains(string(b), "\tautofs\n"):
+			return "this kernel has no autofs"
+		}
+		return ""
+	})
+
+	idmappedTmpfs = kerneltest.KernelAtLeast(6, 3) // mm/shmem.c: FS_ALLOW_IDMAP
+	timeAtExec    = kerneltest.KernelAtLeast(6, 3) // fs/exec.c: an exec enters the time namespace of unshare
+
+	// pivotable: the root of an initramfs cannot be changed. Name: root-mount.
+	pivotable = kerneltest.Needs("root-mount", func() string {
+		b, err := os.ReadFile("/proc/self/mountinfo")
+		switch {
+		case err != nil:
+			return err.Error()
+		case strings.Contains(string(b), " - rootfs "):
+			return "the root is that of an initramfs"
+		}
+		return ""
+	})
+
 	// twoProcessors: else a mask of one is that of all. Name: two-processors.
 	twoProcessors = kerneltest.Needs("two-processors", func() string {
 		b, err := os.ReadFile("/sys/devices/system/cpu/online")

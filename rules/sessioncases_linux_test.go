@@ -248,7 +248,16 @@ func sessionCases() []live {
 }
 
 func alarmCase(ids, name string, nr uintptr, args ...uintptr) live {
-	return plain(ids, name, nr, unix.EPERM, capability.CAP_WAKE_ALARM, args...).free(holding(unix.CAP_WAKE_ALARM)).requiring(alarmClock)
+	l := plain(ids, name, nr, unix.EPERM, capability.CAP_WAKE_ALARM, args...).free(holding(unix.CAP_WAKE_ALARM)).requiring(alarmClock)
+	once := l.try
+	l.try = func(d string) error { // a signal of Go's scheduler may come while it sleeps
+		for {
+			if err := once(d); !errors.Is(err, unix.EINTR) {
+				return err
+			}
+		}
+	}
+	return l
 }
 
 // alarmClock is the real-time clock without which alarm timers are EOPNOTSUPP

@@ -171,7 +171,7 @@ func kernelLogCases() []live {
 	return []live{
 		{name: "/dev/kmsg", ids: "k.proc-read.EPERM.2", setup: withSetting("kernel.dmesg_restrict", "1"), subject: nobody, try: opens("/dev/kmsg"), errno: unix.EPERM, cause: eperm.MissingCapability, cap: log, says: "kernel.dmesg_restrict is 1", op: always(op.Open("/dev/kmsg", os.O_RDONLY)), freed: holding(unix.CAP_SYSLOG)},
 		{name: "/dev/kmsg, setting", setup: withSetting("kernel.dmesg_restrict", "1"), subject: nobody, try: opens("/dev/kmsg"), errno: unix.EPERM, cause: eperm.MissingCapability, cap: log, op: always(op.Open("/dev/kmsg", os.O_RDONLY)), flip: withSetting("kernel.dmesg_restrict", "0")},
-		{name: "/proc/kmsg", subject: without(unix.CAP_SYSLOG), try: opens("/proc/kmsg"), errno: unix.EPERM, cause: eperm.MissingCapability, cap: log, op: always(op.Open("/proc/kmsg", os.O_RDONLY)), freed: free},
+		{name: "/proc/kmsg", subject: without(unix.CAP_SYSLOG, unix.CAP_SYS_ADMIN), try: opens("/proc/kmsg"), errno: unix.EPERM, cause: eperm.MissingCapability, cap: log, op: always(op.Open("/proc/kmsg", os.O_RDONLY)), freed: free},
 		{name: "syslog, setting", setup: withSetting("kernel.dmesg_restrict", "1"), subject: nobody, try: func(string) error { _, err := unix.Klogctl(10, nil); return sys("syslog", err) }, errno: unix.EPERM, cause: eperm.MissingCapability, cap: log, op: always(op.Syslog(10)), says: "kernel.dmesg_restrict", flip: withSetting("kernel.dmesg_restrict", "0")},
 	}
 }
