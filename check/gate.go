@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"syscall"
 )
 
@@ -36,8 +37,11 @@ type Gate struct {
 // Title is the gate's title with its parameter and role, as a table shows it.
 func (g Gate) Title() string {
 	t := g.Doc.Title
-	if g.Param != "" {
+	switch {
+	case g.Param != "":
 		t += " " + g.Param
+	default: // "kernel log open to all, or" CAP_SYSLOG
+		t = strings.TrimSuffix(strings.TrimSuffix(t, " or"), ",")
 	}
 	if g.Role != Target && g.Role != Self {
 		t += " (" + g.Role.String() + ")"
