@@ -29,7 +29,7 @@ var boots = []boot{
 	clauses("requests", "^TestClauses$/^("+ofRequests+")$", ""),
 	clauses("others", "^TestClauses$/.", "^TestClauses$/^("+ofFiles+"|"+ofRequests+")$"),
 	{ // the library as a whole, for root and for a user; recorded worlds read the same everywhere. The oracles take too long here.
-		name: "library", kernels: []string{"6.12"}, lsm: "landlock,lockdown,yama", ext4: true, must: "root,ext4", limit: 8 * time.Minute,
+		name: "library", kernels: []string{"6.12"}, lsm: "landlock,lockdown,yama", ext4: true, must: "root,ext4", limit: 16 * time.Minute,
 		program: []string{"true", "sleep", "sh", "cat"},
 		files: func(t *testing.T, a archive, _ string) {
 			require.NoError(t, a.tree("src/docs", filepath.Join("..", "docs")))
@@ -91,7 +91,7 @@ const (
 // clauses is a guest in which groups of the clauses are provoked, those of run without those of skip.
 func clauses(name, run, skip string) boot {
 	return boot{
-		name: "clauses-" + name, kernels: []string{"6.1", "6.12"}, lsm: "landlock,lockdown,yama", ext4: true, must: "root,ext4,loop,userns", limit: 8 * time.Minute,
+		name: "clauses-" + name, kernels: []string{"6.1", "6.12"}, lsm: "landlock,lockdown,yama", ext4: true, must: "root,ext4,loop,userns", limit: 16 * time.Minute,
 		program: []string{"true", "sleep", "env", "sh", "mkfs.ext4", "losetup", "blockdev", "mkswap", "unshare", "addpart", "delpart"},
 		modules: []string{"llc", "stp", "bridge", "tun", "dummy", "veth", "nfnetlink", "nf_defrag_ipv6", "nf_defrag_ipv4", "nf_conntrack", "nf_tables", "nft_ct",
 			"x_tables", "ip_tables", "iptable_filter", "xfrm_algo", "xfrm_user", "inet_diag", "tcp_diag", "unix_diag", "vsock"},
