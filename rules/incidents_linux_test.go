@@ -96,9 +96,8 @@ func incidentCases() []live {
 }
 
 func seccompIncidents() []live {
-	var space [256]byte
-	dot := []byte("/bin/sh\x00")
-	p := uintptr(unsafe.Pointer(&dot[0]))
+	space := &emptySpace
+	p := str("/bin/sh")
 	cwd := ^uintptr(99) // AT_FDCWD
 	noKeys := live{ids: "I309", name: "keyctl made absent by a filter", subject: kerneltest.Subject{Filter: kerneltest.Refuse(unix.ENOSYS, unix.SYS_KEYCTL)},
 		try: func(string) error { return call("keyctl", unix.SYS_KEYCTL, 1, 0) }, op: always(op.Call("keyctl", 1, 0)),
@@ -112,12 +111,12 @@ func seccompIncidents() []live {
 		refused("I005", "close_range", unix.SYS_CLOSE_RANGE, 1000, 1001, 0),
 		refused("I073 I075 I076 I280", "faccessat2", unix.SYS_FACCESSAT2, cwd, p, 1, 0x200),
 		refused("I260 I261", "fchmodat2", unix.SYS_FCHMODAT2, cwd, p, 0o775, 0x100),
-		refused("I049 I050", "io_uring_setup", unix.SYS_IO_URING_SETUP, 1, uintptr(unsafe.Pointer(&space))),
+		refused("I049 I050", "io_uring_setup", unix.SYS_IO_URING_SETUP, 1, uintptr(unsafe.Pointer(space))),
 		refused("I183 I186 I187", "mbind", unix.SYS_MBIND),
-		refused("I257 I258 I263", "openat2", unix.SYS_OPENAT2, cwd, p, uintptr(unsafe.Pointer(&space)), 24),
+		refused("I257 I258 I263", "openat2", unix.SYS_OPENAT2, cwd, p, uintptr(unsafe.Pointer(space)), 24),
 		refused("I192 I193 I196", "personality", unix.SYS_PERSONALITY, 0x0040000),
 		refused("I238", "ptrace", unix.SYS_PTRACE, 16, 1<<22),
-		refused("I262", "statx", unix.SYS_STATX, cwd, p, 0, 0x7ff, uintptr(unsafe.Pointer(&space))),
+		refused("I262", "statx", unix.SYS_STATX, cwd, p, 0, 0x7ff, uintptr(unsafe.Pointer(space))),
 		noKeys, whiteout,
 	}
 }

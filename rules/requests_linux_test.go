@@ -15,7 +15,9 @@ import (
 	"github.com/go-eperm/eperm/op"
 )
 
-// call makes a raw system call of this thread.
+// call makes a raw system call of this thread. What its arguments point to stays where it is.
+//
+//go:uintptrescapes
 func call(name string, nr uintptr, args ...uintptr) error {
 	var a [6]uintptr
 	copy(a[:], args)
@@ -101,12 +103,11 @@ func fcntlOn(ids, name string, flags, cmd, arg int, l live) live {
 			return err
 		}
 		defer unix.Close(fd)
-		value := uint64(arg)
-		a := uintptr(arg)
 		if cmd == 1036 { // F_SET_RW_HINT takes a pointer
-			a = uintptr(unsafe.Pointer(&value))
+			value := uint64(arg)
+			return call("fcntl", unix.SYS_FCNTL, uintptr(fd), uintptr(cmd), uintptr(unsafe.Pointer(&value)))
 		}
-		return call("fcntl", unix.SYS_FCNTL, uintptr(fd), uintptr(cmd), a)
+		return call("fcntl", unix.SYS_FCNTL, uintptr(fd), uintptr(cmd), uintptr(arg))
 	})
 	l.op = func(d string) eperm.Operation { return op.Fcntl(d+"/f", cmd, arg) }
 	return l
@@ -169,8 +170,8 @@ func madeID(d string) uintptr {
 
 func ipcCases() []live {
 	const key, create = 0x65706572, 0o1000
-	var space [512]byte
-	buf := uintptr(unsafe.Pointer(&space))
+	space := &ipcSpace
+	buf := uintptr(unsafe.Pointer(space))
 	queue := made("msg", unix.SYS_MSGGET, key+1, create|0o600)
 	memory := made("shm", unix.SYS_SHMGET, key+2, 4096, create|0o600)
 	sems := made("sem", unix.SYS_SEMGET, key+3, 1, create|0o600)
@@ -235,8 +236,12 @@ func socketCases() []live {
 	}
 }
 
-// callSpace is memory that does not move, as a stack may.
-var callSpace [256]byte
+// Memory that does not move, as a stack may, and is there when a case is tried.
+var (
+	callSpace  [256]byte
+	ipcSpace   [512]byte
+	emptySpace [256]byte
+)
 
 func callCases() []live {
 	admin := capability.CAP_SYS_ADMIN

@@ -103,8 +103,6 @@ func leading(flags int, f func() error) error {
 }
 
 func sessionCases() []live {
-	var space [64]byte
-	moment := unix.Timespec{Nsec: 1}
 	session, none := eperm.Session, capability.None
 	setpgid := func(pid, pgid int) error { return sys("setpgid", unix.Setpgid(pid, pgid)) }
 	controlling := func(string) eperm.Operation {
@@ -234,7 +232,7 @@ func sessionCases() []live {
 		{name: "chown of a setting", try: func(string) error { return os.Chown("/proc/sys/kernel/hostname", 1, 1) },
 			op: always(op.Chown("/proc/sys/kernel/hostname", 1, 1)), errno: unix.EPERM, cause: eperm.State, cap: none},
 		plain("timerfd_create.EPERM.1", "timerfd_create", unix.SYS_TIMERFD_CREATE, unix.EPERM, capability.CAP_WAKE_ALARM, unix.CLOCK_BOOTTIME_ALARM, 0).free(holding(unix.CAP_WAKE_ALARM)),
-		alarmCase("timer_create.EPERM.1", "timer_create", unix.SYS_TIMER_CREATE, unix.CLOCK_BOOTTIME_ALARM, 0, uintptr(unsafe.Pointer(&space))),
+		alarmCase("timer_create.EPERM.1", "timer_create", unix.SYS_TIMER_CREATE, unix.CLOCK_BOOTTIME_ALARM, 0, uintptr(unsafe.Pointer(&callSpace))),
 		alarmCase("k.misc.EPERM.15", "clock_nanosleep", unix.SYS_CLOCK_NANOSLEEP, unix.CLOCK_REALTIME_ALARM, 0, uintptr(unsafe.Pointer(&moment)), 0),
 		{name: "timerfd_settime", subject: kerneltest.Subject{UID: 65534, Prepare: func(c *kerneltest.C) {
 			fd, err := unix.TimerfdCreate(unix.CLOCK_BOOTTIME_ALARM, 0)
@@ -246,6 +244,9 @@ func sessionCases() []live {
 		}, op: func(string) eperm.Operation { return op.On(alarm, op.Call("timerfd_settime")) }, errno: unix.EPERM, cause: eperm.MissingCapability, cap: capability.CAP_WAKE_ALARM, freed: holding(unix.CAP_WAKE_ALARM)},
 	}
 }
+
+// moment is where a case can point to: a variable of a function may be gone.
+var moment = unix.Timespec{Nsec: 1}
 
 func alarmCase(ids, name string, nr uintptr, args ...uintptr) live {
 	l := plain(ids, name, nr, unix.EPERM, capability.CAP_WAKE_ALARM, args...).free(holding(unix.CAP_WAKE_ALARM)).requiring(alarmClock)
