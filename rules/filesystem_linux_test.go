@@ -166,7 +166,7 @@ func filesystemCases() []live {
 				return call("ioctl", unix.SYS_IOCTL, uintptr(fd), 0x401870c8, uintptr(unsafe.Pointer(&callSpace)))
 			})(device(d))
 		}, op: func(d string) eperm.Operation { return op.Ioctl(device(d), 0x401870c8) }, errno: unix.EPERM, cause: missing, cap: admin, freed: holding(unix.CAP_SYS_ADMIN), then: unix.EOPNOTSUPP},
-		{name: "IOC_PR_REGISTER of a partition", ids: "k.blk-ioctl.EPERM.1", needs: fileSystem("ext4"), setup: both(looped(false), partitioned), try: func(d string) error {
+		{name: "IOC_PR_REGISTER of a partition", ids: "k.blk-ioctl.EPERM.1", needs: wholeDisks, setup: both(looped(false), partitioned), try: func(d string) error {
 			return openedThen(unix.O_RDWR, func(fd int) error {
 				return call("ioctl", unix.SYS_IOCTL, uintptr(fd), 0x401870c8, uintptr(unsafe.Pointer(&callSpace)))
 			})(device(d) + "p1")

@@ -55,6 +55,14 @@ var (
 		return ""
 	})
 
+	// wholeDisks: Linux 6.1 lets partitions be reserved. Name: whole-disks.
+	wholeDisks = kerneltest.Needs("whole-disks", func() string {
+		if why := kerneltest.KernelAtLeast(6, 12).Missing(); why != "" {
+			return why
+		}
+		return fileSystem("ext4").Missing()
+	})
+
 	idmappedTmpfs = kerneltest.KernelAtLeast(6, 3) // mm/shmem.c: FS_ALLOW_IDMAP
 	timeAtExec    = kerneltest.KernelAtLeast(6, 3) // fs/exec.c: an exec enters the time namespace of unshare
 

@@ -207,8 +207,11 @@ var reservable = inode.OnFile(&wholeDiskDoc, check.Target, func(p *check.Pass, n
 	switch {
 	case !ok:
 		return p.Unknown()
-	case part.Is:
-		return p.Deny(check.Printable(name)+" is a partition, and only whole disks can be reserved", check.Change{Kind: check.ChangeCode, Text: "make the request of the whole disk"})
+	case !part.Is:
+		return p.Allow()
 	}
-	return p.Allow()
+	if strict, known := kernelSince(p, 6, 12); !known || !strict { // Linux 6.1 asks for CAP_SYS_ADMIN alone
+		return p.UnknownFor("whether this kernel looks at it is not known")
+	}
+	return p.Deny(check.Printable(name)+" is a partition, and only whole disks can be reserved", check.Change{Kind: check.ChangeCode, Text: "make the request of the whole disk"})
 })

@@ -51,8 +51,8 @@ func onAlternateStack(string) error {
 		size  uintptr
 	}{sp: uintptr(unsafe.Pointer(&local)) &^ (1<<30 - 1), size: 1 << 30}
 	for range 2 {
-		if err := call("sigaltstack", number("sigaltstack"), uintptr(unsafe.Pointer(&stack)), 0); err != nil {
-			return err
+		if _, _, e := unix.RawSyscall(number("sigaltstack"), uintptr(unsafe.Pointer(&stack)), 0, 0); e != 0 {
+			return sys("sigaltstack", e)
 		}
 	}
 	return nil
