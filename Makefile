@@ -11,7 +11,7 @@ test:
 
 # The virtual machines have programs of their own, which are not built with the detector.
 race:
-	$(GO) test -race $$($(GO) list ./... | grep -v /lab$$)
+	$(GO) test -race -timeout 40m $$($(GO) list ./... | grep -v /lab$$)
 
 # The same tests without any privilege.
 user:
