@@ -93,7 +93,7 @@ func (d *Diagnosis) writeWalk(b *strings.Builder) {
 		case v.Decision == check.Unknown && v.Faint && f.Gate.Doc.Cause == Unknown: // of the error, not of the system
 			continue
 		case v.Decision == check.Unknown && v.Faint:
-			if title := f.Gate.Doc.Title; !slices.Contains(faint, title) {
+			if title := f.Gate.Doc.Name(); !slices.Contains(faint, title) {
 				faint = append(faint, title)
 			}
 			continue
@@ -152,17 +152,28 @@ func (d *Diagnosis) writeWalk(b *strings.Builder) {
 	if len(faint) > 0 {
 		b.WriteString(wrap("  · not looked into, and no sign that they are in use: "+strings.Join(faint, ", "), "    ", width))
 	}
-	for i, e := range d.Evidence {
-		if i == maxShown && len(d.Evidence) > maxShown+1 {
-			fmt.Fprintf(b, "    read: and %d facts more, in the JSON form\n", len(d.Evidence)-maxShown)
+	facts := d.facts()
+	for i, fact := range facts {
+		if i == maxShown && len(facts) > maxShown+1 {
+			fmt.Fprintf(b, "    read: and %d facts more, in the JSON form\n", len(facts)-maxShown)
 			break
 		}
-		b.WriteString(wrap("    read: "+e.String(), "          ", width))
+		b.WriteString(wrap("    read: "+fact, "          ", width))
 	}
 	if d.decider >= 0 && d.decider == len(d.Findings)-1 {
 		f := d.Findings[d.decider]
 		b.WriteString(wrap("    kernel: "+f.Gate.Doc.Kernel+"; "+f.Gate.Doc.Man, "          ", width))
 	}
+}
+
+// facts is the evidence in words, each once: a path is read with and without following its links.
+func (d *Diagnosis) facts() (list []string) {
+	for _, e := range d.Evidence {
+		if s := e.String(); !slices.Contains(list, s) {
+			list = append(list, s)
+		}
+	}
+	return list
 }
 
 // proven counts the gates before the decider that the errno proves were passed.

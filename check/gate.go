@@ -34,14 +34,16 @@ type Gate struct {
 	Run func(*Pass) Verdict
 }
 
+// Name is the title where no parameter follows it: "kernel log open to all, or" CAP_SYSLOG.
+func (d *Doc) Name() string {
+	return strings.TrimSuffix(strings.TrimSuffix(d.Title, " or"), ",")
+}
+
 // Title is the gate's title with its parameter and role, as a table shows it.
 func (g Gate) Title() string {
-	t := g.Doc.Title
-	switch {
-	case g.Param != "":
-		t += " " + g.Param
-	default: // "kernel log open to all, or" CAP_SYSLOG
-		t = strings.TrimSuffix(strings.TrimSuffix(t, " or"), ",")
+	t := g.Doc.Name()
+	if g.Param != "" {
+		t = g.Doc.Title + " " + g.Param
 	}
 	if g.Role != Target && g.Role != Self {
 		t += " (" + g.Role.String() + ")"

@@ -40,7 +40,7 @@ func judged(o *check.Operation) bool {
 }
 
 var cttyDoc = check.Doc{
-	ID: "terminal.controlling", Title: "session leader without a terminal",
+	ID: "terminal.controlling", Title: "session leader without a terminal, or",
 	Text: "Only a session leader that has no controlling terminal yet may take one; one that another session has is taken away only with CAP_SYS_ADMIN and " +
 		"argument 1; the terminal has to be open for reading, or CAP_SYS_ADMIN.",
 	Kernel: "drivers/tty/tty_jobctrl.c:tiocsctty",
