@@ -155,7 +155,11 @@ func Deny(p *check.Pass, name string, f inode.File, bit uint64, word, opposite s
 			at, fstype = m.Path, m.Type
 		}
 	}
-	v := p.Deny(fmt.Sprintf("%s lies on %s, which is mounted %s", check.Printable(name), check.Printable(at), word),
+	reason := check.Printable(name) + " is mounted " + word
+	if at != name {
+		reason = fmt.Sprintf("%s lies on %s, which is mounted %s", check.Printable(name), check.Printable(at), word)
+	}
+	v := p.Deny(reason,
 		check.Change{Kind: check.Remount, Path: at, Name: fstype, Value: opposite, Risk: check.MediumRisk,
 			Warn: "Mount options of a container are set where it is started; on a host, somebody chose them.",
 			Assume: []check.Assumption{check.Assume(&Statfs, name, func(s FS) FS {

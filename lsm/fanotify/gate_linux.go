@@ -90,8 +90,8 @@ func blamed(p *check.Pass, marks Marks, m Mark, sure bool) check.Verdict {
 		change = check.Change{Kind: check.AddPolicyRule, Name: "fapolicyd", Value: p.Op.Str("path"), Risk: check.MediumRisk, Assume: assume}
 	}
 	if p.Seen == 0 || !sure {
-		return p.UnknownFor(who + " has itself asked about this by fanotify (" + m.object() + "), and may refuse it")
+		return p.UnknownFor("the program " + who + " has itself asked about this by fanotify (" + m.object() + "), and may refuse it")
 	}
-	return p.Infer(who+" has itself asked about this by fanotify ("+m.object()+"), and its refusal is EPERM", change).
+	return p.Infer("the program "+who+" has itself asked about this by fanotify ("+m.object()+"), and its refusal is EPERM", change).
 		Note("What it answers is not to be read: it is the one that is left of all that answer EPERM here.")
 }
