@@ -29,6 +29,9 @@ type act struct {
 	try  func(pid int) error
 }
 
+// raw makes a system call of this thread. What its arguments point to stays where it is.
+//
+//go:uintptrescapes
 func raw(nr uintptr, args ...uintptr) error {
 	var a [6]uintptr
 	copy(a[:], args)

@@ -3,6 +3,7 @@ package kerneltest
 import (
 	"fmt"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -80,6 +81,11 @@ func refuse(hook string, pid int, errno syscall.Errno) (func(), error) {
 	}
 	license := [4]byte{'G', 'P', 'L'}
 	log := make([]byte, 64<<10)
+	var keep runtime.Pinner // attr holds their addresses only
+	defer keep.Unpin()
+	keep.Pin(&prog[0])
+	keep.Pin(&license)
+	keep.Pin(&log[0])
 	attr := struct {
 		typ, count         uint32
 		insns, license     uint64

@@ -1,10 +1,9 @@
 package rules_test
 
 import (
+	"encoding/binary"
 	"os"
-	"runtime"
 	"testing"
-	"unsafe"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -33,13 +32,10 @@ func loading(progType, attachType uint32, program []byte) func(string) error {
 
 // atPath calls bpf with a path as its first argument and a descriptor as its second.
 func atPath(cmd int, path string, fd uint32) (int, error) {
-	name := zstring(path)
 	attr := make([]byte, 16)
-	*(*uint64)(unsafe.Pointer(&attr[0])) = uint64(uintptr(unsafe.Pointer(&name[0])))
+	binary.NativeEndian.PutUint64(attr, uint64(str(path)))
 	copy(attr[8:], ne32(fd))
-	r, err := bpf(cmd, attr)
-	runtime.KeepAlive(name)
-	return r, err
+	return bpf(cmd, attr)
 }
 
 func bpfCases() []live {
@@ -80,10 +76,9 @@ func bpfCases() []live {
 			var pair [2]uint64
 			attr := make([]byte, 32)
 			copy(attr, ne32(uint32(fd)))
-			*(*uint64)(unsafe.Pointer(&attr[8])) = uint64(uintptr(unsafe.Pointer(&pair[0])))
-			*(*uint64)(unsafe.Pointer(&attr[16])) = uint64(uintptr(unsafe.Pointer(&pair[1])))
+			binary.NativeEndian.PutUint64(attr[8:], uint64(uintptrTo(&pair[0])))
+			binary.NativeEndian.PutUint64(attr[16:], uint64(uintptrTo(&pair[1])))
 			_, err = bpf(bpfMapUpdate, attr)
-			runtime.KeepAlive(&pair)
 			return err
 		}, op: always(op.BPF(bpfMapUpdate, 0)), errno: unix.EPERM, cause: eperm.State, cap: capability.None},
 		{ids: "k.bpf.EACCES.1", name: "pinned object", setup: func(t *testing.T, d string) {

@@ -53,18 +53,14 @@ func returns(n int32) []byte { return joined(insn(0xb7, 0, 0, 0, n), insn(0x95, 
 
 // load loads a program.
 func load(progType, attachType uint32, program []byte) (int, error) {
-	license := zstring("GPL")
 	attr := make([]byte, 128)
 	ne := binary.NativeEndian
 	ne.PutUint32(attr[0:], progType)
 	ne.PutUint32(attr[4:], uint32(len(program)/8))
-	ne.PutUint64(attr[8:], uint64(uintptr(unsafe.Pointer(&program[0]))))
-	ne.PutUint64(attr[16:], uint64(uintptr(unsafe.Pointer(&license[0]))))
+	ne.PutUint64(attr[8:], uint64(uintptrTo(&program[0])))
+	ne.PutUint64(attr[16:], uint64(str("GPL")))
 	ne.PutUint32(attr[68:], attachType)
-	fd, err := bpf(bpfProgLoad, attr)
-	runtime.KeepAlive(program)
-	runtime.KeepAlive(license)
-	return fd, err
+	return bpf(bpfProgLoad, attr)
 }
 
 // attach puts a program on a control group.

@@ -209,8 +209,7 @@ func lockedCases() []lockedCase {
 			return openPerf(&unix.PerfEventAttr{Type: unix.PERF_TYPE_SOFTWARE, Config: unix.PERF_COUNT_SW_CPU_CLOCK, Sample_type: regsIntr, Sample_regs_intr: 1, Sample: 1 << 30})
 		}, op: always(op.PerfEvent(0, -1, unix.PERF_TYPE_SOFTWARE, regsIntr, false)), says: "unsafe use of perf"}},
 		{from: lockdown.Confidentiality, live: live{ids: "k.lockdown.EPERM.5", name: "kernel probe", try: func(string) error {
-			name := append([]byte("do_nanosleep"), 0)
-			return openPerf(&unix.PerfEventAttr{Type: uint32(kprobeEvent()), Ext1: uint64(uintptr(unsafe.Pointer(&name[0])))})
+			return openPerf(&unix.PerfEventAttr{Type: uint32(kprobeEvent()), Ext1: uint64(str("do_nanosleep"))})
 		}, op: func(string) eperm.Operation { return op.PerfEvent(0, -1, uint32(kprobeEvent()), 0, false) }, says: "use of kprobes"}},
 	}
 	tracing := opens("k.lockdown.EPERM.5 k.sys-write.EPERM.2", "tracefs", lockdown.Confidentiality, unix.O_WRONLY, traceFile, "use of tracefs")

@@ -3,7 +3,6 @@ package rules_test
 import (
 	"errors"
 	"os"
-	"runtime"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -158,17 +157,16 @@ func (r *ring) close() {
 }
 
 // do submits one request and waits for its result.
-func (r *ring) do(name string, opcode uint8, fd int32, addr unsafe.Pointer) error {
+func (r *ring) do(name string, opcode uint8, fd int32, addr uintptr) error {
 	clear(r.sqes[:64]) // struct io_uring_sqe
 	r.sqes[0] = opcode
 	*(*int32)(unsafe.Pointer(&r.sqes[4])) = fd
-	*(*uint64)(unsafe.Pointer(&r.sqes[16])) = uint64(uintptr(addr))
+	*(*uint64)(unsafe.Pointer(&r.sqes[16])) = uint64(addr)
 	*(*uint32)(unsafe.Pointer(&r.sq[r.sqArray])) = 0
 	atomic.AddUint32((*uint32)(unsafe.Pointer(&r.sq[r.sqTail])), 1)
 	if _, _, e := unix.Syscall6(unix.SYS_IO_URING_ENTER, uintptr(r.fd), 1, 1, 1, 0, 0); e != 0 { // IORING_ENTER_GETEVENTS
 		return errors.New("io_uring_enter: " + e.Error()) // not what is looked for
 	}
-	runtime.KeepAlive(addr)
 	res := *(*int32)(unsafe.Pointer(&r.cq[r.cqCQEs+8]))
 	atomic.AddUint32((*uint32)(unsafe.Pointer(&r.cq[r.cqHead])), 1)
 	if res < 0 {
@@ -199,14 +197,12 @@ func restricted(string) error {
 		return err
 	}
 	defer r.close()
-	var only [16]byte                                                                                                   // struct io_uring_restriction
-	only[0], only[2] = 1, ringOpenat                                                                                    // IORING_RESTRICTION_SQE_OP
 	for _, reg := range []struct{ opcode, arg, n uintptr }{{11, uintptr(unsafe.Pointer(&onlyOpenat)), 1}, {12, 0, 0}} { // IORING_REGISTER_RESTRICTIONS, _ENABLE_RINGS
 		if _, _, e := unix.Syscall6(unix.SYS_IO_URING_REGISTER, uintptr(r.fd), reg.opcode, reg.arg, reg.n, 0, 0); e != 0 {
 			return errors.New("io_uring_register: " + e.Error())
 		}
 	}
-	return r.do("io_uring_enter", ringNop, -1, nil)
+	return r.do("io_uring_enter", ringNop, -1, 0)
 }
 
 // ringCases: requests of an io_uring, whose refusals come as results.
@@ -219,11 +215,7 @@ func ringCases() []live {
 				return err
 			}
 			defer r.close()
-			b, err := unix.BytePtrFromString(p)
-			if err != nil {
-				return err
-			}
-			return r.do("openat", ringOpenat, unix.AT_FDCWD, unsafe.Pointer(b))
+			return r.do("openat", ringOpenat, unix.AT_FDCWD, str(p))
 		}), op: func(d string) eperm.Operation { return op.Open(d+"/f", os.O_RDONLY) }, errno: unix.EACCES, cause: eperm.FileMode, cap: capability.CAP_DAC_READ_SEARCH, flip: chmod("f", 0o644)},
 		{name: "restricted io_uring", needs: ioUringSetting, ids: "k.io_uring.EACCES.1", setup: func(t *testing.T, _ string) { enabled(t) }, try: restricted, op: always(op.IoUring(ringNop)),
 			errno: unix.EACCES, cause: eperm.State, cap: capability.None, sure: eperm.Likely, says: "IORING_REGISTER_RESTRICTIONS"},

@@ -139,7 +139,7 @@ func networkCases() []live {
 			value := [2]uint32{8, 0} // ETHTOOL_SMSGLVL
 			var ifr [40]byte
 			copy(ifr[:], "lo")
-			*(*uintptr)(unsafe.Pointer(&ifr[16])) = uintptr(unsafe.Pointer(&value))
+			*(*uintptr)(unsafe.Pointer(&ifr[16])) = uintptrTo(&value)
 			return call("ioctl", unix.SYS_IOCTL, uintptr(fd), unix.SIOCETHTOOL, uintptr(unsafe.Pointer(&ifr)))
 		}),
 		onDescriptor("k.ioctl-net.EPERM.7", "TUNSETIFF of somebody's device", nil, unix.TUNSETIFF, unix.EPERM, missing, admin).after(opened("/dev/net/tun")).trying(attachTun).as(tunOf(1)).free(toSubject(tunOf(65534))),

@@ -24,6 +24,9 @@ type pathCall struct {
 	then error                          // what it answers where the path may be walked
 }
 
+// rawPath makes a raw call on a path. What its arguments point to stays where it is.
+//
+//go:uintptrescapes
 func rawPath(nr uintptr, p string, args ...uintptr) error {
 	b, err := unix.BytePtrFromString(p)
 	if err != nil {

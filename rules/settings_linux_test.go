@@ -94,7 +94,7 @@ func settingCases() []live {
 		{name: "pipes of a user together", ids: "fcntl.EPERM.1", setup: withSetting("fs.pipe-user-pages-soft", "16384"), subject: kerneltest.Subject{UID: 4242}, try: manyPipes, op: always(op.Call("fcntl", 3, unix.F_SETPIPE_SZ, 1<<20)),
 			errno: unix.EPERM, cause: missing, cap: resource, sure: eperm.Likely, says: "fs.pipe-user-pages-soft", flip: withSetting("fs.pipe-user-pages-soft", "0")},
 		{name: "queue larger than kernel.msgmnb", ids: "msgctl.EPERM.2", setup: made("msg", unix.SYS_MSGGET, 0x65706572+9, 0o1600), subject: without(unix.CAP_SYS_RESOURCE), try: func(d string) error {
-			at := uintptr(unsafe.Pointer(&queue))
+			at := uintptrTo(&queue)
 			if err := call("msgctl", unix.SYS_MSGCTL, madeID(d), 2, at); err != nil { // IPC_STAT
 				return err
 			}

@@ -79,10 +79,8 @@ func submitRealtime(d string) error {
 		offset, _  uint64
 		flags, res uint32
 	}{prio: 1<<13 | 4, fd: uint32(fd), buf: uint64(uintptr(unsafe.Pointer(&callSpace))), n: 1, flags: 2} // IOCB_CMD_PREAD, IOCB_FLAG_IOPRIO
-	list := [1]uintptr{uintptr(unsafe.Pointer(&request))}
-	err = call("io_submit", number("io_submit"), ctx, 1, uintptr(unsafe.Pointer(&list)))
-	runtime.KeepAlive(&request)
-	return err
+	list := [1]uintptr{uintptrTo(&request)}
+	return call("io_submit", number("io_submit"), ctx, 1, uintptr(unsafe.Pointer(&list)))
 }
 
 // x86 is the architecture that has arch_prctl.
