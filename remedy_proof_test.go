@@ -136,9 +136,7 @@ func TestAmbientRemedyWorks(t *testing.T) {
 func TestNoSetcapWhereItDoesNotCount(t *testing.T) {
 	kerneltest.Require(t, kerneltest.Root, kerneltest.Program("setpriv"))
 	dir := kerneltest.Mount(t, kerneltest.MountSpec{FSType: "tmpfs", Flags: syscall.MS_NOSUID})
-	for d := dir; d != "/" && d != "/tmp"; d = filepath.Dir(d) {
-		require.NoError(t, os.Chmod(d, 0o755))
-	}
+	require.NoError(t, os.Chmod(dir, 0o755))
 	exe := refusals(t, dir)
 	before := asNobody(t, exe, "raw")["raw"]
 	require.Nil(t, before.command("setcap"))

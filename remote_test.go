@@ -25,9 +25,7 @@ import (
 func TestRemoteFileSystems(t *testing.T) {
 	kerneltest.Require(t, kerneltest.Root)
 	dir := kerneltest.Mount(t, kerneltest.MountSpec{FSType: "tmpfs"}) // has a device number like network file systems have
-	for d := dir; d != "/" && d != "/tmp"; d = d[:max(strings.LastIndexByte(d, '/'), 1)] {
-		require.NoError(t, os.Chmod(d, 0o755))
-	}
+	require.NoError(t, os.Chmod(dir, 0o755))
 	file := dir + "/f"
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
 	require.NoError(t, os.Chmod(file, 0o666))

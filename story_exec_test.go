@@ -68,9 +68,7 @@ func TestStoriesOfFiles(t *testing.T) {
 	granted(nobody, exe+" raw")
 	refused(append(nobody[:len(nobody):len(nobody)], "--no-new-privs"), exe+" raw", "set-user-ID root, but no_new_privs is set")
 	at := kerneltest.Mount(t, kerneltest.MountSpec{FSType: "tmpfs", Flags: unix.MS_NOSUID})
-	for d := at; d != "/" && d != "/tmp"; d = filepath.Dir(d) {
-		require.NoError(t, os.Chmod(d, 0o755))
-	}
+	require.NoError(t, os.Chmod(at, 0o755))
 	run("cp", exe, filepath.Join(at, "refusals"))
 	require.NoError(t, os.Chmod(filepath.Join(at, "refusals"), 0o755|os.ModeSetuid))
 	refused(nobody, filepath.Join(at, "refusals")+" raw", "set-user-ID root, but its mount is nosuid")
