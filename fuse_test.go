@@ -18,12 +18,13 @@ import (
 // refusingFuse is a file system in user space which refuses whatever is made in it.
 func refusingFuse(t *testing.T, options string) string {
 	kerneltest.Require(t, kerneltest.FUSE)
-	return kerneltest.Once(t, func() string {
-		dir := publicDir(t) + "/m"
+	dir := kerneltest.TempDir(t) + "/m"
+	kerneltest.Once(t, func() bool {
 		require.NoError(t, os.Mkdir(dir, 0o755))
 		kerneltest.MountFUSE(t, dir, options, map[uint32]syscall.Errno{kerneltest.FuseMkdir: unix.EACCES, kerneltest.FuseCreate: unix.EACCES, kerneltest.FuseSymlink: unix.EACCES, kerneltest.FuseMknod: unix.EACCES})
-		return dir
+		return true
 	})
+	return dir
 }
 
 // The program behind it refuses: nothing local explains it, so that is likely.

@@ -3,9 +3,7 @@
 package eperm_test
 
 import (
-	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -19,12 +17,7 @@ import (
 // explained as an ordinary user, and what its own namespaces allow works.
 func TestBubblewrap(t *testing.T) {
 	kerneltest.Require(t, kerneltest.Root, kerneltest.UserNS, kerneltest.Program("bwrap"))
-	root := publicDir(t)
-	for _, d := range []string{"tmp", "proc", "dev"} {
-		require.NoError(t, os.Mkdir(filepath.Join(root, d), 0o755))
-	}
-	require.NoError(t, os.WriteFile(filepath.Join(root, "file"), nil, 0o644))
-	refusals(t, root)
+	root := staticRoot(t)
 	sandbox := func(options ...string) *exec.Cmd {
 		args := append([]string{"--unshare-user", "--unshare-pid", "--unshare-net", "--uid", "0", "--gid", "0", "--bind", root, "/", "--proc", "/proc", "--dev", "/dev"}, options...)
 		cmd := exec.Command("bwrap", append(args, "/refusals", "raw", "netadmin")...)

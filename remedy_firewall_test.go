@@ -18,7 +18,7 @@ import (
 // remedy goes in by nft, and it is sent.
 func TestFirewallRemedyWorks(t *testing.T) {
 	kerneltest.Require(t, kerneltest.Root, kerneltest.Program("nft"), kerneltest.Program("ip"), kerneltest.Program("unshare"))
-	exe := refusals(t, publicDir(t))
+	exe := refusals(t, kerneltest.TempDir(t))
 	for name, rules := range map[string]string{
 		"policy":    "add table inet guard; add chain inet guard out { type filter hook output priority 0; policy drop; }",
 		"rule":      "add table ip guard; add chain ip guard out { type filter hook output priority 0; }; add rule ip guard out counter drop",
@@ -33,7 +33,7 @@ func TestFirewallRemedyWorks(t *testing.T) {
 			shell := exec.Command("unshare", "--net", "sh")
 			in, err := shell.StdinPipe()
 			require.NoError(t, err)
-			out := filepath.Join(publicDir(t), "out")
+			out := filepath.Join(kerneltest.TempDir(t), "out")
 			require.NoError(t, unix.Mkfifo(out, 0o600))
 			require.NoError(t, shell.Start())
 			t.Cleanup(func() { in.Close(); _ = shell.Wait() })
@@ -45,13 +45,13 @@ func TestFirewallRemedyWorks(t *testing.T) {
 				return string(text)
 			}
 			require.Empty(t, run("ip link set lo up && nft '"+rules+"'"))
-			before := proofs(t, exec.Command("printf", "%s", run(exe+" "+deed)))[deed]
+			before := proofsOf(t, run(exe+" "+deed))[deed]
 			require.NotEmpty(t, before.Error)
 			require.Equal(t, "firewall", before.Diagnosis.Cause, before.Diagnosis.Summary)
 			argv := before.command("nft")
 			require.NotNil(t, argv, "%+v", before.Diagnosis.Remedies)
 			require.Empty(t, run(strings.Join(argv, " ")), "%q", argv)
-			after := proofs(t, exec.Command("printf", "%s", run(exe+" "+deed)))[deed]
+			after := proofsOf(t, run(exe+" "+deed))[deed]
 			require.Empty(t, after.Error, "%q: %s", argv, after.Diagnosis.Summary)
 		})
 	}

@@ -4,6 +4,7 @@ package eperm_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -40,15 +41,19 @@ type offered struct {
 	Commands                           [][]string
 }
 
-// refusals builds internal/refusals into dir.
-func refusals(t testing.TB, dir string) string {
+// built compiles a program of the module, as exe.
+func built(t testing.TB, exe, pkg string, env ...string) string {
 	kerneltest.Require(t, kerneltest.Program("go"))
-	exe := filepath.Join(dir, "refusals")
-	build := exec.Command("go", "build", "-o", exe, "./internal/refusals")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	build := exec.Command("go", "build", "-o", exe, pkg)
+	build.Env = append(append(os.Environ(), "CGO_ENABLED=0"), env...)
 	out, err := build.CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	return exe
+}
+
+// refusals builds internal/refusals into dir.
+func refusals(t testing.TB, dir string) string {
+	return built(t, filepath.Join(dir, "refusals"), "./internal/refusals")
 }
 
 func proofs(t testing.TB, cmd *exec.Cmd) map[string]proof {
@@ -56,8 +61,13 @@ func proofs(t testing.TB, cmd *exec.Cmd) map[string]proof {
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	require.NoError(t, err, "%q\n%s\n%s", cmd.Args, stderr.String(), out)
+	return proofsOf(t, string(out))
+}
+
+// proofsOf is what internal/refusals has printed.
+func proofsOf(t testing.TB, out string) map[string]proof {
 	found := map[string]proof{}
-	for line := range strings.Lines(string(out)) {
+	for line := range strings.Lines(out) {
 		var p proof
 		require.NoError(t, json.Unmarshal([]byte(line), &p), line)
 		found[p.Deed] = p
@@ -85,20 +95,11 @@ func (p proof) command(program string) (argv []string) {
 	return nil
 }
 
-// open directories: the tests' own temporary ones let nobody in.
-func publicDir(t testing.TB) string {
-	dir, err := os.MkdirTemp("", "eperm-proof")
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	require.NoError(t, os.Chmod(dir, 0o755))
-	return dir
-}
-
 var hostDeeds = []string{"raw", "bind", "netadmin", "chroot"}
 
 func TestSetcapRemedyWorks(t *testing.T) {
 	kerneltest.Require(t, kerneltest.Root, kerneltest.Program("setcap"))
-	dir := publicDir(t)
+	dir := kerneltest.TempDir(t)
 	exe := refusals(t, dir)
 	for _, deed := range hostDeeds {
 		before := asNobody(t, exe, deed)[deed]
@@ -120,7 +121,7 @@ func TestSetcapRemedyWorks(t *testing.T) {
 
 func TestAmbientRemedyWorks(t *testing.T) {
 	kerneltest.Require(t, kerneltest.Root, kerneltest.Program("setpriv"))
-	exe := refusals(t, publicDir(t))
+	exe := refusals(t, kerneltest.TempDir(t))
 	for _, deed := range hostDeeds {
 		before := asNobody(t, exe, deed)[deed]
 		argv := slices.Clone(before.command("setpriv"))
@@ -147,10 +148,17 @@ func TestNoSetcapWhereItDoesNotCount(t *testing.T) {
 	require.Empty(t, proofs(t, exec.Command(argv[0], append(argv[1:], "raw")...))["raw"].Error)
 }
 
-// podman runs a root file system with what the remedy adds.
+// podmanRefusals is a container of podman, with the defaults of docker: 11
+// capabilities, the default seccomp profile. It may have that many processes.
+func podmanRefusals(root string, processes int, options, deeds []string) *exec.Cmd {
+	args := append([]string{"--runtime", "runc", "--cgroup-manager=cgroupfs", "run", "--rm", "--network", "none",
+		"--ulimit", "nofile=1024:1024", "--ulimit", fmt.Sprintf("nproc=%d:%[1]d", processes)}, options...)
+	return exec.Command("podman", append(append(args, "--rootfs", root, "/refusals"), deeds...)...)
+}
+
+// podmanProofs runs a root file system with what the remedy adds.
 func podmanProofs(t testing.TB, root string, options, deeds []string) map[string]proof {
-	args := append([]string{"--runtime", "runc", "--cgroup-manager=cgroupfs", "run", "--rm", "--network", "none", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1000:1000"}, options...)
-	return proofs(t, exec.Command("podman", append(append(args, "--rootfs", root, "/refusals"), deeds...)...))
+	return proofs(t, podmanRefusals(root, 1000, options, deeds))
 }
 
 func podmanRoot(t testing.TB) string {
@@ -160,7 +168,7 @@ func podmanRoot(t testing.TB) string {
 
 // staticRoot is a root file system with nothing but internal/refusals.
 func staticRoot(t testing.TB) string {
-	root := publicDir(t)
+	root := kerneltest.TempDir(t)
 	for _, d := range []string{"tmp", "proc", "dev", "sys", "etc"} {
 		require.NoError(t, os.Mkdir(filepath.Join(root, d), 0o755))
 	}

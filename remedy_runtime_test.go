@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/go-eperm/eperm/kerneltest"
 	"github.com/go-eperm/eperm/seccomp"
 )
 
@@ -35,10 +36,7 @@ func TestPodmanDeviceRemedyWorks(t *testing.T) {
 // configuration (linux.resources.devices, config-linux.md of the OCI).
 func TestRuncDeviceRemedyWorks(t *testing.T) {
 	root := podmanRoot(t)
-	bundle := filepath.Dir(root)
-	bundle, err := os.MkdirTemp(bundle, "eperm-bundle")
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = os.RemoveAll(bundle) })
+	bundle := kerneltest.TempDir(t)
 	run := func(rules ...map[string]any) proof {
 		_ = os.Remove(filepath.Join(bundle, "config.json"))
 		out, err := exec.Command("runc", "spec", "--bundle", bundle).CombinedOutput()
@@ -88,7 +86,7 @@ func TestPodmanSeccompRemedyWorks(t *testing.T) {
 		"podman's profile": {"", "personality"},
 	} {
 		var options []string
-		dir := publicDir(t)
+		dir := kerneltest.TempDir(t)
 		if c.profile != "" {
 			file := filepath.Join(dir, "docker.json")
 			require.NoError(t, os.WriteFile(file, []byte(c.profile), 0o644))

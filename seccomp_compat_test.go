@@ -176,12 +176,7 @@ func TestSeccompCompatOfAnother(t *testing.T) {
 // A program of 32 bits that is already there: its calls, once decoded, are told exactly.
 func TestSeccompOf32BitProgram(t *testing.T) {
 	kerneltest.Require(t, kerneltest.Root, kerneltest.Calls386, kerneltest.Program("go"))
-	exe := filepath.Join(kerneltest.TempDir(t), "calls")
-	build := exec.Command("go", "build", "-o", exe, "./seccomp/testdata/calls")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH=386")
-	out, err := build.CombinedOutput()
-	require.NoError(t, err, "%s", out)
-	cmd := exec.Command(exe, "sleep")
+	cmd := exec.Command(built(t, filepath.Join(kerneltest.TempDir(t), "calls"), "./seccomp/testdata/calls", "GOARCH=386"), "sleep")
 	stdout, err := cmd.StdoutPipe()
 	require.NoError(t, err)
 	acct := number386(t, "acct")

@@ -120,12 +120,7 @@ func TestSeccompOfAnotherArchitecture(t *testing.T) {
 		t.Log("nothing to compare with") // 386 is what an amd64 kernel also runs
 		return
 	}
-	exe := filepath.Join(kerneltest.TempDir(t), "calls")
-	build := exec.Command("go", "build", "-o", exe, "./seccomp/testdata/calls")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH=386")
-	out, err := build.CombinedOutput()
-	require.NoError(t, err, "%s", out)
-	cmd := exec.Command(exe, "sleep")
+	cmd := exec.Command(built(t, filepath.Join(kerneltest.TempDir(t), "calls"), "./seccomp/testdata/calls", "GOARCH=386"), "sleep")
 	stdout, err := cmd.StdoutPipe()
 	require.NoError(t, err)
 	kerneltest.Thread(t, kerneltest.Subject{NoNewPrivs: true, Filter: kerneltest.Refuse(unix.EPERM, unix.SYS_ACCT)}, func() {

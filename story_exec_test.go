@@ -19,7 +19,7 @@ import (
 // the same command that works as soon as that is out of the way.
 func TestStoriesOfFiles(t *testing.T) {
 	kerneltest.Require(t, kerneltest.Root, kerneltest.Program("setcap"), kerneltest.Program("setpriv"), kerneltest.Program("unshare"))
-	dir := publicDir(t)
+	dir := kerneltest.TempDir(t)
 	exe := refusals(t, dir)
 	run := func(argv ...string) {
 		out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput()
@@ -91,7 +91,7 @@ func TestStoriesOfFiles(t *testing.T) {
 // they count, and only there: in user namespaces too, if the machine's root set them.
 func TestFileCapabilitiesCountByTheirRoot(t *testing.T) {
 	kerneltest.Require(t, kerneltest.Root, kerneltest.Program("setcap"), kerneltest.Program("setpriv"), kerneltest.Program("unshare"))
-	dir := publicDir(t)
+	dir := kerneltest.TempDir(t)
 	exe := refusals(t, dir)
 	target := filepath.Join(dir, "target")
 	out, err := exec.Command("cp", exe, target).CombinedOutput()
@@ -122,7 +122,7 @@ func TestStoryOfALogin(t *testing.T) {
 		}
 		return ""
 	}))
-	exe := refusals(t, publicDir(t))
+	exe := refusals(t, kerneltest.TempDir(t))
 	told := func(conf, pam, login, caps string) string {
 		script := `mount -t tmpfs t /etc/security && mount -t tmpfs t /etc/pam.d && printf "$1" >/etc/security/capability.conf && printf "$2" >/etc/pam.d/login && ` + login + ` &&
 exec setpriv --reuid 65534 --regid 65534 --clear-groups ` + caps + ` -- sh -c "$3 raw; exit \$?"`

@@ -90,7 +90,7 @@ func TestStoryOfTheEffectiveUID(t *testing.T) {
 // What execve did not give, though the file has it.
 func TestStoriesOfExec(t *testing.T) {
 	kerneltest.Require(t, kerneltest.Root, kerneltest.Program("setcap"), kerneltest.Program("setpriv"))
-	dir := publicDir(t)
+	dir := kerneltest.TempDir(t)
 	exe := refusals(t, dir)
 	run := func(argv ...string) {
 		out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput()

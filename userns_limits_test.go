@@ -53,7 +53,7 @@ func TestNamespaceLimits(t *testing.T) {
 // A line of user namespaces is seen from above, and from inside its end only.
 func TestLineOfUserNamespaces(t *testing.T) {
 	kerneltest.Require(t, kerneltest.Root, kerneltest.UserNS, kerneltest.Program("unshare"), kerneltest.Program("setpriv"))
-	script := publicDir(t) + "/nest"
+	script := kerneltest.TempDir(t) + "/nest"
 	require.NoError(t, os.WriteFile(script, []byte(`[ "$1" -eq 0 ] || exec unshare --user --map-root-user sh "$0" $(($1 - 1))
 unshare --user true 2>&1 || true
 echo ready
@@ -109,7 +109,7 @@ while read -r f; do if cat "$f" >/dev/null 2>&1; then echo yes; else echo no; fi
 	}
 	// The files that its root may touch are those of mapped owners, in the numbers of who looks.
 	pid, _, reads := nested(1)
-	dir := publicDir(t)
+	dir := kerneltest.TempDir(t)
 	for owner, want := range map[int]check.Decision{0: check.Denies, 65534: check.Allows, 1000: check.Denies} {
 		file := fmt.Sprintf("%s/of-%d", dir, owner)
 		require.NoError(t, os.WriteFile(file, nil, 0o600))
@@ -147,7 +147,7 @@ func TestLineFromInside(t *testing.T) {
 // the task in is one for its uid outside, and given outside it works.
 func TestRemedyOutsideOfAUserNamespace(t *testing.T) {
 	kerneltest.Require(t, kerneltest.Root, kerneltest.UserNS, kerneltest.Program("unshare"), kerneltest.Program("setpriv"), kerneltest.Program("setfacl"))
-	dir := publicDir(t)
+	dir := kerneltest.TempDir(t)
 	exe, file := refusals(t, dir), dir+"/file"
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
 	require.NoError(t, os.Chown(file, 5, 5))
