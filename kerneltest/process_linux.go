@@ -3,10 +3,12 @@ package kerneltest
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"os"
 	"os/exec"
 	"runtime"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -65,6 +67,7 @@ func process(t testing.TB, s Subject) int {
 		err := cmd.Start()
 		started <- err
 		if err == nil {
+			waitForEnd(cmd.Process.Pid)
 			ended <- cmd.Wait()
 		}
 	}()
@@ -88,3 +91,22 @@ func process(t testing.TB, s Subject) int {
 	}
 	return cmd.Process.Pid
 }
+
+// waitForEnd waits for the end of a child. [exec.Cmd.Wait] takes a stop for it
+// when another thread of this process traces the child (kernel/exit.c:wait_task_stopped).
+func waitForEnd(pid int) {
+	for {
+		var info unix.Siginfo
+		err := unix.Waitid(unix.P_PID, pid, &info, unix.WEXITED|unix.WNOWAIT, nil)
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case err != nil, info.Code >= cldExited && info.Code <= cldDumped:
+			return
+		default:
+			time.Sleep(time.Millisecond) // the stop is the tracer's to wait for
+		}
+	}
+}
+
+// The codes of a child that has ended (include/uapi/asm-generic/siginfo.h).
+const cldExited, cldDumped = 1, 3

@@ -3,6 +3,7 @@ package rules_test
 import (
 	"os"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"unsafe"
@@ -32,10 +33,13 @@ func onWord(word uint32, cmd uintptr) func(string) error {
 	}
 }
 
-// onAlternateStack makes the heap, goroutine stacks and all, the alternate signal
-// stack, and then wants to change it. The thread takes no signal any more.
+// onAlternateStack makes the part of the goroutine's stack where the next frames
+// will be the alternate signal stack, and then wants to change it from there. The
+// thread takes no signal any more; when it ends, the runtime takes the alternate
+// stack away, on another one.
 func onAlternateStack(string) error {
 	runtime.LockOSThread()
+	debug.SetGCPercent(-1) // the collector would make the stack smaller, elsewhere
 	all := unix.Sigset_t{}
 	for i := range all.Val {
 		all.Val[i] = ^all.Val[i]
@@ -43,15 +47,23 @@ func onAlternateStack(string) error {
 	if err := unix.PthreadSigmask(unix.SIG_BLOCK, &all, nil); err != nil {
 		return err
 	}
-	var local byte
+	var room [64 << 10]byte // where the diagnosis will run
+	return alternateStack(number("sigaltstack"), uintptr(unsafe.Pointer(&room)), unsafe.Sizeof(room))
+}
+
+// alternateStack has its own frame below the room.
+//
+//go:noinline
+func alternateStack(nr, room, size uintptr) error {
+	const below = 8 << 10
 	stack := struct {
 		sp    uintptr
 		flags int32
 		_     int32
 		size  uintptr
-	}{sp: uintptr(unsafe.Pointer(&local)) &^ (1<<30 - 1), size: 1 << 30}
+	}{sp: room - below, size: below + size}
 	for range 2 {
-		if _, _, e := unix.RawSyscall(number("sigaltstack"), uintptr(unsafe.Pointer(&stack)), 0, 0); e != 0 {
+		if _, _, e := unix.RawSyscall(nr, uintptr(unsafe.Pointer(&stack)), 0, 0); e != 0 {
 			return sys("sigaltstack", e)
 		}
 	}
