@@ -22,20 +22,19 @@ var idMapDoc = check.Doc{
 var idMapWrite = check.Gate{Doc: &idMapDoc, Run: func(p *check.Pass) check.Verdict {
 	setgroups := func() (string, bool) { return setgroupsWord(p.Op), true }
 	for _, kind := range []string{"uid", "gid"} {
-		m := mapping{kind: kind, theirs: userns.NSFile{Made: true}}
-		written := idMap(p.Op, kind+"map").Ranges
-		if len(written) == 0 {
+		m := mapping{kind: kind, theirs: userns.NSFile{Made: true}, written: idMap(p.Op, kind+"map").Ranges}
+		if len(m.written) == 0 {
 			continue
 		}
 		if kind == "uid" {
-			if v := rootMap(p, m, written); v.Decision != check.Allows {
+			if v := rootMap(p, m); v.Decision != check.Allows {
 				return v.As(mapRootDoc.Cause)
 			}
 		}
-		if v := permittedMap(p, m, written, setgroups); v.Decision != check.Allows {
+		if v := permittedMap(p, m, setgroups); v.Decision != check.Allows {
 			return v
 		}
-		if v := parentMap(p, m, written); v.Decision != check.Allows {
+		if v := parentMap(p, m); v.Decision != check.Allows {
 			return v
 		}
 	}

@@ -71,24 +71,33 @@ func key(pid, name string) string {
 
 // A mapping is what a gate of a map's write needs to know.
 type mapping struct {
-	pid, kind, file string // of the process; "uid" or "gid"
-	theirs          userns.NSFile
-	inside          bool // the writer is in the namespace whose map it is
+	pid, kind string // of the process; "uid" or "gid"
+	theirs    userns.NSFile
+	inside    bool           // the writer is in the namespace whose map it is
+	written   []userns.Range // the lines; none where they are not known
 }
 
-func readMapping(p *check.Pass) (m mapping, ok bool) {
-	pid, name, _ := idFile(p.Op)
-	m.pid, m.kind, m.file = pid, strings.TrimSuffix(name, "_map"), p.Op.Str("path")
-	own, ok := userns.NS.Read(p, "user")
-	if !ok {
-		return m, false
-	}
-	if m.theirs, ok = userns.OfFile.Read(p, nsPath(pid, "user")); !ok {
-		return m, false
-	}
-	m.inside = m.theirs.Inode == own.Inode
-	return m, true
+// onMap is a gate of a map's write.
+func onMap(doc *check.Doc, param string, judge func(p *check.Pass, m mapping) check.Verdict) check.Gate {
+	return check.Gate{Doc: doc, Param: param, Run: func(p *check.Pass) check.Verdict {
+		pid, name, _ := idFile(p.Op)
+		own, ok := userns.NS.Read(p, "user")
+		if !ok {
+			return p.Unknown()
+		}
+		theirs, ok := userns.OfFile.Read(p, nsPath(pid, "user"))
+		if !ok {
+			return p.Unknown()
+		}
+		m := mapping{pid: pid, kind: strings.TrimSuffix(name, "_map"), theirs: theirs, inside: theirs.Inode == own.Inode}
+		if lines, err := userns.ParseMap(p.Op.Str("data")); err == nil {
+			m.written = lines.Ranges
+		}
+		return judge(p, m)
+	}}
 }
+
+const dataUnknown = "what was written is not known"
 
 var mapWriterDoc = check.Doc{
 	ID: "userns.map-writer", Title: "written from inside or from the parent",
@@ -99,18 +108,15 @@ var mapWriterDoc = check.Doc{
 	Errnos: []syscall.Errno{syscall.EPERM},
 }
 
-var mapWriter = check.Gate{Doc: &mapWriterDoc, Run: func(p *check.Pass) check.Verdict {
-	m, ok := readMapping(p)
+var mapWriter = onMap(&mapWriterDoc, "", func(p *check.Pass, m mapping) check.Verdict {
 	switch {
-	case !ok:
-		return p.Unknown()
 	case m.theirs.Inode == userns.InitInode:
 		return p.Deny("the process is in the initial user namespace, whose map is fixed", check.Change{Kind: check.ChangeCode, Text: "make a user namespace first (unshare -U), and write the map of that"})
 	case m.theirs.Foreign:
 		return p.Deny("the process is in a user namespace that is neither this task's own nor below it", check.Change{Kind: check.ChangeCode, Text: "write the map from the parent of that user namespace"})
 	}
 	return p.Allow()
-}}
+})
 
 var mapOnceDoc = check.Doc{
 	ID: "userns.map-once", Title: "map not written yet",
@@ -121,11 +127,7 @@ var mapOnceDoc = check.Doc{
 	Errnos: []syscall.Errno{syscall.EPERM},
 }
 
-var mapOnce = check.Gate{Doc: &mapOnceDoc, Run: func(p *check.Pass) check.Verdict {
-	m, ok := readMapping(p)
-	if !ok {
-		return p.Unknown()
-	}
+var mapOnce = onMap(&mapOnceDoc, "", func(p *check.Pass, m mapping) check.Verdict {
 	now, ok := userns.Map.Read(p, key(m.pid, m.kind))
 	switch {
 	case !ok:
@@ -134,7 +136,7 @@ var mapOnce = check.Gate{Doc: &mapOnceDoc, Run: func(p *check.Pass) check.Verdic
 		return p.Deny(fmt.Sprintf("the %s map is written already (%s)", m.kind, now), check.Change{Kind: check.ChangeCode, Text: "write the whole map at once, every line in one write; or make a new user namespace"})
 	}
 	return p.Allow()
-}}
+})
 
 var mapAdminDoc = check.Doc{
 	ID: "userns.map-admin", Title: "capability in the user namespace,",
@@ -145,24 +147,9 @@ var mapAdminDoc = check.Doc{
 	Errnos: []syscall.Errno{syscall.EPERM},
 }
 
-var mapAdmin = check.Gate{Doc: &mapAdminDoc, Param: "CAP_SYS_ADMIN", Run: func(p *check.Pass) check.Verdict {
-	m, ok := readMapping(p)
-	if !ok {
-		return p.Unknown()
-	}
+var mapAdmin = onMap(&mapAdminDoc, "CAP_SYS_ADMIN", func(p *check.Pass, m mapping) check.Verdict {
 	return capableOver(p, nsPath(m.pid, "user"), "the map of its user namespace is to be written", capability.CAP_SYS_ADMIN)
-}}
-
-// lines are the map that is written.
-func lines(p *check.Pass) ([]userns.Range, bool) {
-	if !p.Op.Has("data") {
-		return nil, false
-	}
-	m, err := userns.ParseMap(p.Op.Str("data"))
-	return m.Ranges, err == nil && len(m.Ranges) > 0
-}
-
-const dataUnknown = "what was written is not known"
+})
 
 var mapRootDoc = check.Doc{
 	ID: "userns.map-root", Title: "uid 0 of the parent only with",
@@ -173,25 +160,20 @@ var mapRootDoc = check.Doc{
 	Errnos: []syscall.Errno{syscall.EPERM},
 }
 
-var mapRoot = check.Gate{Doc: &mapRootDoc, Param: "CAP_SETFCAP", Run: func(p *check.Pass) check.Verdict {
-	m, ok := readMapping(p)
-	if !ok {
-		return p.Unknown()
-	}
-	if m.kind != "uid" {
+var mapRoot = onMap(&mapRootDoc, "CAP_SETFCAP", func(p *check.Pass, m mapping) check.Verdict {
+	switch {
+	case m.kind != "uid":
 		return p.AllowFor("only the uid_map is asked")
-	}
-	written, ok := lines(p)
-	if !ok {
+	case len(m.written) == 0:
 		return p.UnknownFor(dataUnknown)
 	}
-	return rootMap(p, m, written)
-}}
+	return rootMap(p, m)
+})
 
 // rootMap is kernel/user_namespace.c:verify_root_map.
-func rootMap(p *check.Pass, m mapping, written []userns.Range) check.Verdict {
+func rootMap(p *check.Pass, m mapping) check.Verdict {
 	switch {
-	case !slices.ContainsFunc(written, func(r userns.Range) bool { return r.Outside == 0 }):
+	case !slices.ContainsFunc(m.written, func(r userns.Range) bool { return r.Outside == 0 }):
 		return p.AllowFor("uid 0 of the parent is not in it")
 	case m.inside:
 		return p.UnknownFor("whether CAP_SETFCAP was held when the user namespace was made is shown nowhere")
@@ -218,23 +200,18 @@ var mapIDsDoc = check.Doc{
 	Errnos: []syscall.Errno{syscall.EPERM},
 }
 
-var mapIDs = check.Gate{Doc: &mapIDsDoc, Param: "CAP_SETUID, CAP_SETGID", Run: func(p *check.Pass) check.Verdict {
-	m, ok := readMapping(p)
-	if !ok {
-		return p.Unknown()
-	}
-	written, ok := lines(p)
-	if !ok {
+var mapIDs = onMap(&mapIDsDoc, "CAP_SETUID, CAP_SETGID", func(p *check.Pass, m mapping) check.Verdict {
+	if len(m.written) == 0 {
 		return p.UnknownFor(dataUnknown)
 	}
-	return permittedMap(p, m, written, func() (string, bool) {
+	return permittedMap(p, m, func() (string, bool) {
 		word, ok := userns.Setgroups.Read(p, m.pid)
 		return word.S, ok
 	})
-}}
+})
 
 // permittedMap is kernel/user_namespace.c:new_idmap_permitted; setgroups is what that file says.
-func permittedMap(p *check.Pass, m mapping, written []userns.Range, setgroups func() (string, bool)) check.Verdict {
+func permittedMap(p *check.Pass, m mapping, setgroups func() (string, bool)) check.Verdict {
 	c := map[string]check.Cap{"uid": capability.CAP_SETUID, "gid": capability.CAP_SETGID}[m.kind]
 	helper := check.Change{Kind: check.MapID, Name: m.kind, Risk: check.LowRisk, Text: "map only the own id, or let newuidmap and newgidmap write ranges of /etc/subuid and /etc/subgid"}
 	refuse := func(why string, first check.Change) check.Verdict {
@@ -245,7 +222,7 @@ func permittedMap(p *check.Pass, m mapping, written []userns.Range, setgroups fu
 		}
 		return v
 	}
-	if len(written) > 1 || written[0].Count > 1 {
+	if len(m.written) > 1 || m.written[0].Count > 1 {
 		return refuse(fmt.Sprintf("the %s_map maps more than one id", m.kind), helper)
 	}
 	if m.kind == "gid" {
@@ -264,14 +241,14 @@ func permittedMap(p *check.Pass, m mapping, written []userns.Range, setgroups fu
 	}
 	id := map[string]uint32{"uid": ids.EUID, "gid": ids.EGID}[m.kind]
 	switch {
-	case m.inside && p.Seen == syscall.EPERM && (m.kind == "gid" || written[0].Outside != 0): // nothing else is left that could refuse
-		return refuse(fmt.Sprintf("id %d of the parent user namespace is not the effective %s of who made this one", written[0].Outside, m.kind), helper)
+	case m.inside && p.Seen == syscall.EPERM && (m.kind == "gid" || m.written[0].Outside != 0): // nothing else is left that could refuse
+		return refuse(fmt.Sprintf("id %d of the parent user namespace is not the effective %s of who made this one", m.written[0].Outside, m.kind), helper)
 	case m.inside:
 		return p.UnknownFor("as which id this task was known in the parent user namespace is not shown inside")
-	case written[0].Outside == id && m.theirs.Made:
+	case m.written[0].Outside == id && m.theirs.Made:
 		return p.AllowFor("one line, of its own id")
 	}
-	return refuse(fmt.Sprintf("id %d is not the writer's own %d, or it did not make the namespace", written[0].Outside, id), helper)
+	return refuse(fmt.Sprintf("id %d is not the writer's own %d, or it did not make the namespace", m.written[0].Outside, id), helper)
 }
 
 var mapParentDoc = check.Doc{
@@ -283,28 +260,23 @@ var mapParentDoc = check.Doc{
 	Errnos: []syscall.Errno{syscall.EPERM},
 }
 
-var mapParent = check.Gate{Doc: &mapParentDoc, Run: func(p *check.Pass) check.Verdict {
-	m, ok := readMapping(p)
-	if !ok {
-		return p.Unknown()
-	}
-	written, ok := lines(p)
+var mapParent = onMap(&mapParentDoc, "", func(p *check.Pass, m mapping) check.Verdict {
 	switch {
-	case !ok:
+	case len(m.written) == 0:
 		return p.UnknownFor(dataUnknown)
 	case m.inside:
 		return p.AllowFor("only one id can be mapped from inside, its own")
 	}
-	return parentMap(p, m, written)
-}}
+	return parentMap(p, m)
+})
 
 // parentMap is kernel/user_namespace.c:map_id_range_down of each line.
-func parentMap(p *check.Pass, m mapping, written []userns.Range) check.Verdict {
+func parentMap(p *check.Pass, m mapping) check.Verdict {
 	mine, ok := userns.Map.Read(p, m.kind)
 	if !ok {
 		return p.Unknown()
 	}
-	for _, r := range written {
+	for _, r := range m.written {
 		if !mine.Covers(r.Outside, r.Count) {
 			return p.Deny(fmt.Sprintf("the ids %d to %d are not mapped in this user namespace, from one line of its map (%s)", r.Outside, uint64(r.Outside)+uint64(r.Count)-1, mine),
 				check.Change{Kind: check.MapID, Name: m.kind, Value: fmt.Sprint(r.Outside), Text: "map only ids that this user namespace has itself"})
