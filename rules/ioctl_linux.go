@@ -29,6 +29,25 @@ var (
 	ttyConfig = []check.Cap{capability.CAP_SYS_TTY_CONFIG}
 )
 
+// The requests that most rows are; what one answers otherwise, its row says in full.
+func forAdmin(title string) privilegedRequest {
+	return privilegedRequest{title: title, where: initialNS, errno: syscall.EPERM, caps: sysAdmin}
+}
+
+func forConsole(title string) privilegedRequest {
+	return privilegedRequest{title: title, where: initialNS, errno: syscall.EPERM, caps: ttyConfig}
+}
+
+func forNet(title string) privilegedRequest {
+	return privilegedRequest{title: title, where: netOwner, errno: syscall.EPERM, caps: netAdmin}
+}
+
+// unless is the request that may be free.
+func (r privilegedRequest) unless(free string) privilegedRequest {
+	r.maybe = free
+	return r
+}
+
 const (
 	ownTerminal = "the caller's own controlling terminal is free"
 	ownConsole  = "a console that is the caller's own controlling terminal is free"
@@ -39,46 +58,46 @@ const (
 // In families, each in the order of its source.
 var privilegedRequests = map[int64]privilegedRequest{
 	// drivers/tty/tty_io.c, tty_ioctl.c
-	unix.TIOCSTI: {"TIOCSTI", initialNS, syscall.EPERM, sysAdmin, ownTerminal}, unix.TIOCCONS: {"TIOCCONS", initialNS, syscall.EPERM, sysAdmin, ""},
-	unix.TIOCVHANGUP: {"TIOCVHANGUP", initialNS, syscall.EPERM, sysAdmin, ""}, unix.TIOCLINUX: {"TIOCLINUX", initialNS, syscall.EPERM, sysAdmin, ownConsole},
+	unix.TIOCSTI: forAdmin("TIOCSTI").unless(ownTerminal), unix.TIOCCONS: forAdmin("TIOCCONS"),
+	unix.TIOCVHANGUP: forAdmin("TIOCVHANGUP"), unix.TIOCLINUX: forAdmin("TIOCLINUX").unless(ownConsole),
 	0x5457: {"TIOCSLCKTRMIOS", initialNS, syscall.EPERM, []check.Cap{capability.CAP_CHECKPOINT_RESTORE, capability.CAP_SYS_ADMIN}, ""},
 	// drivers/tty/vt/vt_ioctl.c
-	0x4b3a: {"KDSETMODE", initialNS, syscall.EPERM, ttyConfig, ownConsole}, 0x4b45: {"KDSKBMODE", initialNS, syscall.EPERM, ttyConfig, ownConsole},
-	0x4b47: {"KDSKBENT", initialNS, syscall.EPERM, ttyConfig, ownConsole}, 0x4b52: {"KDKBDREP", initialNS, syscall.EPERM, ttyConfig, ""},
-	0x4b2f: {"KIOCSOUND", initialNS, syscall.EPERM, ttyConfig, ownConsole}, 0x4b30: {"KDMKTONE", initialNS, syscall.EPERM, ttyConfig, ownConsole},
-	0x5602: {"VT_SETMODE", initialNS, syscall.EPERM, ttyConfig, ownConsole}, 0x5606: {"VT_ACTIVATE", initialNS, syscall.EPERM, ttyConfig, ownConsole},
-	0x5609: {"VT_RESIZE", initialNS, syscall.EPERM, ttyConfig, ownConsole}, 0x560a: {"VT_RESIZEX", initialNS, syscall.EPERM, ttyConfig, ownConsole},
-	0x560b: {"VT_LOCKSWITCH", initialNS, syscall.EPERM, ttyConfig, ""}, 0x560c: {"VT_UNLOCKSWITCH", initialNS, syscall.EPERM, ttyConfig, ""},
+	0x4b3a: forConsole("KDSETMODE").unless(ownConsole), 0x4b45: forConsole("KDSKBMODE").unless(ownConsole),
+	0x4b47: forConsole("KDSKBENT").unless(ownConsole), 0x4b52: forConsole("KDKBDREP"),
+	0x4b2f: forConsole("KIOCSOUND").unless(ownConsole), 0x4b30: forConsole("KDMKTONE").unless(ownConsole),
+	0x5602: forConsole("VT_SETMODE").unless(ownConsole), 0x5606: forConsole("VT_ACTIVATE").unless(ownConsole),
+	0x5609: forConsole("VT_RESIZE").unless(ownConsole), 0x560a: forConsole("VT_RESIZEX").unless(ownConsole),
+	0x560b: forConsole("VT_LOCKSWITCH"), 0x560c: forConsole("VT_UNLOCKSWITCH"),
 	// fs/ioctl.c, fs/ext4/ioctl.c
 	0x1:        {"FIBMAP", initialNS, syscall.EPERM, []check.Cap{capability.CAP_SYS_RAWIO}, ""},
 	0xc0045877: {"FIFREEZE", userns.OwnerOf("mnt"), syscall.EPERM, sysAdmin, ""}, 0xc0045878: {"FITHAW", userns.OwnerOf("mnt"), syscall.EPERM, sysAdmin, ""},
-	0xc0185879: {"FITRIM", initialNS, syscall.EPERM, sysAdmin, ""}, 0x8004587d: {"FS_IOC_SHUTDOWN", initialNS, syscall.EPERM, sysAdmin, ""},
-	0x41009432: {"FS_IOC_SETFSLABEL", initialNS, syscall.EPERM, sysAdmin, ""}, 0x40087602: {title: "FS_IOC_SETVERSION", errno: syscall.EPERM},
+	0xc0185879: forAdmin("FITRIM"), 0x8004587d: forAdmin("FS_IOC_SHUTDOWN"),
+	0x41009432: forAdmin("FS_IOC_SETFSLABEL"), 0x40087602: {title: "FS_IOC_SETVERSION", errno: syscall.EPERM},
 	0x40086610: {"EXT4_IOC_RESIZE_FS", initialNS, syscall.EPERM, resource, ""}, 0x40086607: {"EXT4_IOC_GROUP_EXTEND", initialNS, syscall.EPERM, resource, ""},
-	0x40286608: {"EXT4_IOC_GROUP_ADD", initialNS, syscall.EPERM, resource, ""}, 0x6611: {"EXT4_IOC_SWAP_BOOT", initialNS, syscall.EPERM, sysAdmin, ""},
+	0x40286608: {"EXT4_IOC_GROUP_ADD", initialNS, syscall.EPERM, resource, ""}, 0x6611: forAdmin("EXT4_IOC_SWAP_BOOT"),
 	// block/ioctl.c, drivers/block/loop.c
 	0x125d: {"BLKROSET", initialNS, syscall.EACCES, sysAdmin, ""}, 0x125f: {"BLKRRPART", initialNS, syscall.EACCES, sysAdmin, ""},
 	0x1261: {"BLKFLSBUF", initialNS, syscall.EACCES, sysAdmin, ""}, 0x1269: {"BLKPG", initialNS, syscall.EACCES, sysAdmin, ""},
-	0x4c02: {"LOOP_SET_STATUS", initialNS, syscall.EPERM, sysAdmin, openForRW}, 0x4c04: {"LOOP_SET_STATUS64", initialNS, syscall.EPERM, sysAdmin, openForRW},
-	0x4c07: {"LOOP_SET_CAPACITY", initialNS, syscall.EPERM, sysAdmin, openForRW}, 0x4c08: {"LOOP_SET_DIRECT_IO", initialNS, syscall.EPERM, sysAdmin, openForRW},
-	0x4c09: {"LOOP_SET_BLOCK_SIZE", initialNS, syscall.EPERM, sysAdmin, openForRW},
+	0x4c02: forAdmin("LOOP_SET_STATUS").unless(openForRW), 0x4c04: forAdmin("LOOP_SET_STATUS64").unless(openForRW),
+	0x4c07: forAdmin("LOOP_SET_CAPACITY").unless(openForRW), 0x4c08: forAdmin("LOOP_SET_DIRECT_IO").unless(openForRW),
+	0x4c09: forAdmin("LOOP_SET_BLOCK_SIZE").unless(openForRW),
 	// drivers/char/random.c
-	0x40045201: {"RNDADDTOENTCNT", initialNS, syscall.EPERM, sysAdmin, ""}, 0x40085203: {"RNDADDENTROPY", initialNS, syscall.EPERM, sysAdmin, ""},
-	0x5204: {"RNDZAPENTCNT", initialNS, syscall.EPERM, sysAdmin, ""}, 0x5206: {"RNDCLEARPOOL", initialNS, syscall.EPERM, sysAdmin, ""}, 0x5207: {"RNDRESEEDCRNG", initialNS, syscall.EPERM, sysAdmin, ""},
+	0x40045201: forAdmin("RNDADDTOENTCNT"), 0x40085203: forAdmin("RNDADDENTROPY"),
+	0x5204: forAdmin("RNDZAPENTCNT"), 0x5206: forAdmin("RNDCLEARPOOL"), 0x5207: forAdmin("RNDRESEEDCRNG"),
 	// net/core/dev_ioctl.c, net/ipv4/devinet.c, fib_frontend.c, arp.c, net/bridge/br_ioctl.c, drivers/net/tun.c, net/socket.c
-	unix.SIOCSIFFLAGS: {"SIOCSIFFLAGS", netOwner, syscall.EPERM, netAdmin, ""}, unix.SIOCSIFADDR: {"SIOCSIFADDR", netOwner, syscall.EPERM, netAdmin, ""},
-	unix.SIOCSIFDSTADDR: {"SIOCSIFDSTADDR", netOwner, syscall.EPERM, netAdmin, ""}, unix.SIOCSIFBRDADDR: {"SIOCSIFBRDADDR", netOwner, syscall.EPERM, netAdmin, ""},
-	unix.SIOCSIFNETMASK: {"SIOCSIFNETMASK", netOwner, syscall.EPERM, netAdmin, ""}, unix.SIOCSIFMTU: {"SIOCSIFMTU", netOwner, syscall.EPERM, netAdmin, ""},
-	unix.SIOCSIFNAME: {"SIOCSIFNAME", netOwner, syscall.EPERM, netAdmin, ""}, unix.SIOCSIFHWADDR: {"SIOCSIFHWADDR", netOwner, syscall.EPERM, netAdmin, ""},
-	unix.SIOCSIFHWBROADCAST: {"SIOCSIFHWBROADCAST", netOwner, syscall.EPERM, netAdmin, ""}, unix.SIOCADDMULTI: {"SIOCADDMULTI", netOwner, syscall.EPERM, netAdmin, ""},
-	unix.SIOCDELMULTI: {"SIOCDELMULTI", netOwner, syscall.EPERM, netAdmin, ""}, unix.SIOCSIFPFLAGS: {"SIOCSIFPFLAGS", netOwner, syscall.EPERM, netAdmin, ""},
+	unix.SIOCSIFFLAGS: forNet("SIOCSIFFLAGS"), unix.SIOCSIFADDR: forNet("SIOCSIFADDR"),
+	unix.SIOCSIFDSTADDR: forNet("SIOCSIFDSTADDR"), unix.SIOCSIFBRDADDR: forNet("SIOCSIFBRDADDR"),
+	unix.SIOCSIFNETMASK: forNet("SIOCSIFNETMASK"), unix.SIOCSIFMTU: forNet("SIOCSIFMTU"),
+	unix.SIOCSIFNAME: forNet("SIOCSIFNAME"), unix.SIOCSIFHWADDR: forNet("SIOCSIFHWADDR"),
+	unix.SIOCSIFHWBROADCAST: forNet("SIOCSIFHWBROADCAST"), unix.SIOCADDMULTI: forNet("SIOCADDMULTI"),
+	unix.SIOCDELMULTI: forNet("SIOCDELMULTI"), unix.SIOCSIFPFLAGS: forNet("SIOCSIFPFLAGS"),
 	unix.SIOCSIFMAP: {"SIOCSIFMAP", initialNS, syscall.EPERM, netAdmin, ""}, unix.SIOCSIFTXQLEN: {"SIOCSIFTXQLEN", initialNS, syscall.EPERM, netAdmin, ""},
-	unix.SIOCADDRT: {"SIOCADDRT", netOwner, syscall.EPERM, netAdmin, ""}, unix.SIOCDELRT: {"SIOCDELRT", netOwner, syscall.EPERM, netAdmin, ""},
-	unix.SIOCSARP: {"SIOCSARP", netOwner, syscall.EPERM, netAdmin, ""}, unix.SIOCDARP: {"SIOCDARP", netOwner, syscall.EPERM, netAdmin, ""},
-	unix.SIOCETHTOOL: {"SIOCETHTOOL", netOwner, syscall.EPERM, netAdmin, getsAreFree},
-	0x89a0:           {"SIOCBRADDBR", netOwner, syscall.EPERM, netAdmin, ""}, 0x89a1: {"SIOCBRDELBR", netOwner, syscall.EPERM, netAdmin, ""}, 0x89a2: {"SIOCBRADDIF", netOwner, syscall.EPERM, netAdmin, ""},
-	unix.TUNSETIFF: {"TUNSETIFF", netOwner, syscall.EPERM, netAdmin, "an existing device that belongs to the caller's user or group is free"},
-	unix.SIOCGSKNS: {"SIOCGSKNS", netOwner, syscall.EPERM, netAdmin, ""},
+	unix.SIOCADDRT: forNet("SIOCADDRT"), unix.SIOCDELRT: forNet("SIOCDELRT"),
+	unix.SIOCSARP: forNet("SIOCSARP"), unix.SIOCDARP: forNet("SIOCDARP"),
+	unix.SIOCETHTOOL: forNet("SIOCETHTOOL").unless(getsAreFree),
+	0x89a0:           forNet("SIOCBRADDBR"), 0x89a1: forNet("SIOCBRDELBR"), 0x89a2: forNet("SIOCBRADDIF"),
+	unix.TUNSETIFF: forNet("TUNSETIFF").unless("an existing device that belongs to the caller's user or group is free"),
+	unix.SIOCGSKNS: forNet("SIOCGSKNS"),
 }
 
 var requestCapDoc = check.Doc{
