@@ -2,7 +2,6 @@ package rules
 
 import (
 	"path"
-	"strconv"
 	"strings"
 	"syscall"
 
@@ -13,7 +12,6 @@ import (
 	"github.com/go-eperm/eperm/lsm/lockdown"
 	"github.com/go-eperm/eperm/mount"
 	seccomp "github.com/go-eperm/eperm/seccomp/gates"
-	"github.com/go-eperm/eperm/task"
 	"github.com/go-eperm/eperm/userns"
 	"golang.org/x/sys/unix"
 )
@@ -207,16 +205,6 @@ func raisesPorts(o *check.Operation) bool {
 // samplesRegisters is PERF_SAMPLE_REGS_INTR (kernel/events/core.c:perf_event_open).
 func samplesRegisters(o *check.Operation) bool { return o.Int("sample_type")&(1<<18) != 0 }
 
-// kprobeType is the number of the perf event type that sets kernel probes.
-var kprobeType = check.Probe[task.Number]{Name: "kprobe_type", Source: "/sys/bus/event_source/devices/kprobe/type", Live: func(k *check.Kernel, _ string) (task.Number, error) {
-	b, err := k.ReadFile("/sys/bus/event_source/devices/kprobe/type")
-	if err != nil {
-		return task.Number{}, err
-	}
-	n, err := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 32)
-	return task.Number{N: n}, err
-}}
-
 // lockdownKprobe is kernel/trace/trace_kprobe.c:__register_trace_kprobe, by
 // perf_event_open(2) without the file system of ftrace.
 var lockdownKprobe = func() check.Gate {
@@ -224,9 +212,9 @@ var lockdownKprobe = func() check.Gate {
 	ask := g.Run
 	g.When = func(o *check.Operation) bool { return o.Int("type") >= 6 } // PERF_TYPE_MAX: the first that has no fixed number
 	g.Run = func(p *check.Pass) check.Verdict {
-		n, err := kprobeType.ReadErr(p, "")
+		n, err := eventSource.ReadErr(p, "kprobe")
 		switch {
-		case check.IsMissing(err):
+		case check.IsMissing(err), err == nil && n.N == -1:
 			return p.AllowFor("this kernel has no such events")
 		case err != nil:
 			return p.Unknown()
