@@ -215,8 +215,7 @@ func writerOf(doc *check.Doc, param string, judge func(p *check.Pass) check.Verd
 		if p.Seen == 0 {
 			return p.UnknownFor("whether the descriptor is open for writing is not known; if not: " + v.Reason)
 		}
-		v.Changes = append([]check.Change{{Kind: check.ChangeCode, Risk: check.LowRisk, Text: "open the file for writing"}}, v.Changes...)
-		return v.With(syscall.EPERM)
+		return preceded(v, check.Change{Kind: check.ChangeCode, Risk: check.LowRisk, Text: "open the file for writing"}).With(syscall.EPERM)
 	})
 	g.Param = param
 	return g

@@ -192,11 +192,7 @@ var ipcPerms = check.Gate{Doc: &ipcPermsDoc, Run: func(p *check.Pass) check.Verd
 		return p.AllowFor("granted to " + class)
 	}
 	v := capability.Verdict(p, userns.OwnerOf("ipc"), fmt.Sprintf("the object (mode %04o, owner %d:%d) does not grant this to uid %d (class: %s)", o.Mode, o.UID, o.GID, ids.EUID, class), capability.CAP_IPC_OWNER)
-	if v.Decision == check.Denies && v.Cause == check.MissingCapability {
-		v.Cause = check.FileMode
-		v.Changes = append([]check.Change{{Kind: check.ChangeCode, Risk: check.LowRisk, Text: "let the owner change its mode or group (IPC_SET), or make it with a mode that includes this user"}}, v.Changes...)
-	}
-	return v
+	return instead(v, check.FileMode, check.Change{Kind: check.ChangeCode, Risk: check.LowRisk, Text: "let the owner change its mode or group (IPC_SET), or make it with a mode that includes this user"})
 }}
 
 func ipcGroup(p *check.Pass, ids task.Creds, o IPCObject) (in, ok bool) {

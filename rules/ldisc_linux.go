@@ -59,12 +59,8 @@ var disciplineLoads = check.Gate{Doc: &ldiscLoadDoc, Param: "CAP_SYS_MODULE", Ru
 		return p.UnknownFor(err.Error())
 	}
 	v := capability.Verdict(p, userns.Initial(), "line discipline "+key+" is not there, and dev.tty.ldisc_autoload is 0", capability.CAP_SYS_MODULE)
-	if v.Decision == check.Denies && v.Cause == check.MissingCapability {
-		v.Cause = check.Sysctl
-		v.Changes = append([]check.Change{{Kind: check.AskAdministrator, Text: fmt.Sprintf("load the module of the line discipline on the host (modprobe tty-ldisc-%s)", key),
-			Assume: []check.Assumption{check.AssumeIs(&ldisc, key, discipline{"tty-ldisc-" + key})}}, sysctl.Set("dev.tty.ldisc_autoload", "1")}, v.Changes...)
-	}
-	return v
+	return instead(v, check.Sysctl, check.Change{Kind: check.AskAdministrator, Text: fmt.Sprintf("load the module of the line discipline on the host (modprobe tty-ldisc-%s)", key),
+		Assume: []check.Assumption{check.AssumeIs(&ldisc, key, discipline{"tty-ldisc-" + key})}}, sysctl.Set("dev.tty.ldisc_autoload", "1"))
 }}
 
 var ldiscOpenDoc = check.Doc{
@@ -112,9 +108,5 @@ var injectInput = check.Gate{Doc: &injectDoc, Param: "CAP_SYS_ADMIN", Run: func(
 		return p.AllowFor("dev.tty.legacy_tiocsti is on, or there is no such switch")
 	}
 	v := capability.Verdict(p, userns.Initial(), "dev.tty.legacy_tiocsti is 0", capability.CAP_SYS_ADMIN)
-	if v.Decision == check.Denies && v.Cause == check.MissingCapability {
-		v.Cause = check.Sysctl
-		v.Changes = append([]check.Change{highRisk(sysctl.Set("dev.tty.legacy_tiocsti", "1"))}, v.Changes...)
-	}
-	return v
+	return instead(v, check.Sysctl, highRisk(sysctl.Set("dev.tty.legacy_tiocsti", "1")))
 }}

@@ -111,13 +111,7 @@ var memlock = check.Gate{Doc: &memlockDoc, Param: "CAP_IPC_LOCK", Run: func(p *c
 		return p.AllowFor("RLIMIT_MEMLOCK is not 0")
 	}
 	v := capability.Verdict(p, userns.Initial(), "RLIMIT_MEMLOCK is 0", capability.CAP_IPC_LOCK)
-	if v.Decision == check.Denies {
-		if v.Cause == check.MissingCapability {
-			v.Cause = check.Rlimit
-		}
-		v.Changes = append([]check.Change{limit.Raise(unix.RLIMIT_MEMLOCK, max(uint64(p.Op.Int("bytes")), 65536))}, v.Changes...)
-	}
-	return v
+	return preceded(instead(v, check.Rlimit), limit.Raise(unix.RLIMIT_MEMLOCK, max(uint64(p.Op.Int("bytes")), 65536)))
 }}
 
 var mapExecDoc = check.Doc{

@@ -329,12 +329,9 @@ var perfRing = check.Gate{Doc: &perfRingDoc, Role: check.Target, Param: "CAP_IPC
 	if v.Decision != check.Denies {
 		return v
 	}
-	if v.Cause == check.MissingCapability {
-		v.Cause = check.Rlimit
-	}
 	shared := uint64(max(free, 0)) * 1024 * uint64(cpus.N)
 	over := l.Soft != limit.Unlimited && uint64(p.Op.Int("bytes")) > shared && uint64(p.Op.Int("bytes"))-shared > l.Soft
-	v = preceded(v, check.Change{Kind: check.ChangeCode, Risk: check.LowRisk, Text: "map a smaller ring buffer (perf record -m), and unmap those that are not read any more"},
+	v = preceded(instead(v, check.Rlimit), check.Change{Kind: check.ChangeCode, Risk: check.LowRisk, Text: "map a smaller ring buffer (perf record -m), and unmap those that are not read any more"},
 		limit.Raise(unix.RLIMIT_MEMLOCK, uint64(p.Op.Int("bytes"))))
 	switch {
 	case over:

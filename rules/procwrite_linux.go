@@ -215,9 +215,8 @@ func permittedMap(p *check.Pass, m mapping, setgroups func() (string, bool)) che
 	c := map[string]check.Cap{"uid": capability.CAP_SETUID, "gid": capability.CAP_SETGID}[m.kind]
 	helper := check.Change{Kind: check.MapID, Name: m.kind, Risk: check.LowRisk, Text: "map only the own id, or let newuidmap and newgidmap write ranges of /etc/subuid and /etc/subgid"}
 	refuse := func(why string, first check.Change) check.Verdict {
-		v := parentCap(p, m, why, c)
+		v := preceded(parentCap(p, m, why, c), first)
 		if v.Decision == check.Denies {
-			v.Changes = append([]check.Change{first}, v.Changes...)
 			v.Cap = c
 		}
 		return v

@@ -191,10 +191,7 @@ func privilegedTable(p *check.Pass, setting string) (check.Verdict, bool) {
 	default:
 		return check.Verdict{}, false
 	}
-	if v.Decision == check.Denies && v.Cause == check.MissingCapability {
-		v.Cause = check.Sysctl
-	}
-	return v, true
+	return instead(v, check.Sysctl), true
 }
 
 // ofIPC says whether the setting is of an IPC namespace (ipc/ipc_sysctl.c, mq_sysctl.c).

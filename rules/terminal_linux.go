@@ -94,15 +94,13 @@ var ctty = check.Gate{Doc: &cttyDoc, Param: "CAP_SYS_ADMIN", Run: func(p *check.
 func stealTerminal(p *check.Pass, device string, holder terminalSession) check.Verdict {
 	because := fmt.Sprintf("terminal %s is the controlling one of session %d (process %d)", device, holder.Session, holder.PID)
 	if p.Op.Has("arg") && p.Op.Int("arg") != 1 {
-		return p.Deny(because+", and argument 1, which takes it away, was not given",
-			check.Change{Kind: check.ChangeCode, Risk: check.LowRisk, Text: "use a terminal of its own (open /dev/ptmx)"})
+		return p.Deny(because+", and argument 1, which takes it away, was not given", anotherTerminal())
 	}
-	v := capability.Verdict(p, userns.Initial(), because, capability.CAP_SYS_ADMIN)
-	if v.Decision == check.Denies && v.Cause == check.MissingCapability {
-		v.Cause = check.Session
-		v.Changes = append([]check.Change{{Kind: check.ChangeCode, Risk: check.LowRisk, Text: "use a terminal of its own (open /dev/ptmx)"}}, v.Changes...)
-	}
-	return v
+	return instead(capability.Verdict(p, userns.Initial(), because, capability.CAP_SYS_ADMIN), check.Session, anotherTerminal())
+}
+
+func anotherTerminal() check.Change {
+	return check.Change{Kind: check.ChangeCode, Risk: check.LowRisk, Text: "use a terminal of its own (open /dev/ptmx)"}
 }
 
 // readableTerminal: a terminal that is open only for writing would let its user read what is typed.
@@ -110,19 +108,14 @@ func readableTerminal(p *check.Pass) check.Verdict {
 	name, _ := inode.Path(p.Op, check.Target)
 	switch with, err := openedWith.ReadErr(p, name); {
 	case err == nil && with.reads() && p.Seen != 0:
-		return p.Infer("another session, of processes that cannot be seen from here, has the terminal for its controlling one",
-			check.Change{Kind: check.ChangeCode, Risk: check.LowRisk, Text: "use a terminal of its own (open /dev/ptmx)"})
+		return p.Infer("another session, of processes that cannot be seen from here, has the terminal for its controlling one", anotherTerminal())
 	case err == nil && with.reads():
 		return p.Faint("no session that can be seen from here has the terminal; whether another does is shown nowhere")
 	case err != nil && p.Seen == 0:
 		return p.UnknownFor("whether the descriptor is open for reading is not known")
 	}
 	v := capability.Verdict(p, userns.Initial(), "the terminal is open only for writing", capability.CAP_SYS_ADMIN)
-	if v.Decision == check.Denies && v.Cause == check.MissingCapability {
-		v.Cause = check.Session
-		v.Changes = append([]check.Change{{Kind: check.ChangeCode, Risk: check.LowRisk, Text: "open the terminal for reading and writing"}}, v.Changes...)
-	}
-	return v
+	return instead(v, check.Session, check.Change{Kind: check.ChangeCode, Risk: check.LowRisk, Text: "open the terminal for reading and writing"})
 }
 
 // terminalNamed is the device of the terminal that the operation names, "136:0";

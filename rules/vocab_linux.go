@@ -106,6 +106,17 @@ func preceded(v check.Verdict, changes ...check.Change) check.Verdict {
 	return v
 }
 
+// instead is a refusal for want of a capability whose cause is rather something
+// else, with the narrower changes that this suggests. Where the capability
+// is held and does not count, that remains the cause.
+func instead(v check.Verdict, cause check.Cause, changes ...check.Change) check.Verdict {
+	if v.Decision == check.Denies && v.Cause == check.MissingCapability {
+		v.Cause = cause
+		return preceded(v, changes...)
+	}
+	return v
+}
+
 // Conditions on arguments.
 
 // flagged is the condition that flags has any of bits.
