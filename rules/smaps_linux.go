@@ -2,6 +2,7 @@ package rules
 
 import (
 	"fmt"
+	"iter"
 	"strconv"
 	"strings"
 
@@ -68,26 +69,36 @@ const maxMappings = 64
 
 // mappingsIn finds the mappings of smaps that overlap [from, to).
 func mappingsIn(smaps string, from, to uint64) (list []vma) {
-	var now vma
-	for line := range strings.Lines(smaps) {
-		line = strings.TrimRight(line, "\n")
-		first, rest, _ := strings.Cut(line, " ")
-		if a, b, ok := parseRange(first); ok {
-			now = vma{}
-			if a < to && from < b {
-				now.Range = first
-			}
-			if f := strings.Fields(rest); len(f) > 4 { // permissions, offset, device, inode, path
-				now.Path = strings.TrimLeft(line[strings.LastIndex(line, " "+f[3]+" ")+len(f[3])+2:], " ")
-			}
-			continue
-		}
-		if first == "VmFlags:" && now.Range != "" && len(list) < maxMappings {
-			now.Flags = strings.Join(strings.Fields(rest), ".")
-			list = append(list, now)
+	for m := range allMappings(smaps) {
+		if a, b, _ := parseRange(m.Range); a < to && from < b && len(list) < maxMappings {
+			list = append(list, m)
 		}
 	}
 	return list
+}
+
+// allMappings are those of smaps (proc_pid_smaps(5)).
+func allMappings(smaps string) iter.Seq[vma] {
+	return func(yield func(vma) bool) {
+		var now vma
+		for line := range strings.Lines(smaps) {
+			line = strings.TrimRight(line, "\n")
+			first, rest, _ := strings.Cut(line, " ")
+			if _, _, ok := parseRange(first); ok {
+				now = vma{Range: first}
+				if f := strings.Fields(rest); len(f) > 4 { // permissions, offset, device, inode, path
+					now.Path = strings.TrimLeft(line[strings.LastIndex(line, " "+f[3]+" ")+len(f[3])+2:], " ")
+				}
+				continue
+			}
+			if first == "VmFlags:" && now.Range != "" {
+				now.Flags = strings.Join(strings.Fields(rest), ".")
+				if !yield(now) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // rangeList is ranges of addresses, "55d0-55e0" each.
@@ -114,22 +125,11 @@ func parseRange(s string) (from, to uint64, ok bool) {
 	return from, to, err == nil
 }
 
-// parseSealed reads smaps (proc_pid_smaps(5)): the mappings with the flag sl.
+// parseSealed reads smaps: the mappings with the flag sl.
 func parseSealed(smaps string) (l rangeList) {
-	current := ""
-	for line := range strings.Lines(smaps) {
-		first, rest, _ := strings.Cut(strings.TrimRight(line, "\n"), " ")
-		if _, _, ok := parseRange(first); ok {
-			current = first
-			continue
-		}
-		if first != "VmFlags:" || current == "" {
-			continue
-		}
-		for _, flag := range strings.Fields(rest) {
-			if flag == "sl" {
-				l.Ranges = append(l.Ranges, current)
-			}
+	for m := range allMappings(smaps) {
+		if m.has("sl") {
+			l.Ranges = append(l.Ranges, m.Range)
 		}
 	}
 	return l
