@@ -142,11 +142,11 @@ var mapSealedDoc = check.Doc{
 
 // sealedMaps are the address ranges of the process that mseal(2) sealed.
 var sealedMaps = check.Probe[rangeList]{Name: "sealed_memory", Source: "/proc/self/smaps", Live: func(k *check.Kernel, _ string) (rangeList, error) {
-	b, err := k.ReadFile(k.ProcPID("smaps"))
+	text, err := k.ReadShared(k.ProcPID("smaps"))
 	if err != nil {
 		return rangeList{}, err
 	}
-	return parseSealed(string(b)), nil
+	return parseSealed(text), nil
 }}
 
 // discards are the advice of madvise(2) that drops data (mm/mseal.c:is_madv_discard).

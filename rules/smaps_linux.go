@@ -47,11 +47,11 @@ var mappings = check.Probe[mappingList]{Name: "mappings", Source: "/proc/self/sm
 	if !ok {
 		return mappingList{}, fmt.Errorf("no range of addresses: %.40q", key)
 	}
-	b, err := k.ReadFile(k.ProcPID("smaps"))
+	text, err := k.ReadShared(k.ProcPID("smaps"))
 	if err != nil {
 		return mappingList{}, err
 	}
-	return mappingList{mappingsIn(string(b), from, to)}, nil
+	return mappingList{mappingsIn(text, from, to)}, nil
 }}
 
 // mappingsOf is the mappings that the call is about; false where they cannot be read.
