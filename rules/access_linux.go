@@ -42,9 +42,7 @@ func access(m ptraceMode, errno ...syscall.Errno) []check.Gate {
 	}
 	gates = append(gates, lsm.Hooks(lsm.Ptrace, "ptrace_access_check")...)
 	if len(errno) > 0 {
-		for i := range gates {
-			gates[i] = gates[i].Answers(errno...)
-		}
+		return answering(gates, errno...)
 	}
 	return gates
 }
@@ -198,8 +196,7 @@ func byPerfmon(p *check.Pass, pid int) bool {
 	if !ok || !caps.Effective.Has(capability.CAP_PERFMON) && !caps.Effective.Has(capability.CAP_SYS_ADMIN) {
 		return false
 	}
-	ns, ok := userns.NS.Read(p, "user")
-	if !ok || ns.Inode != userns.InitInode {
+	if !inInitial(p) {
 		return false
 	}
 	r, ok := mayMap.Read(p, strconv.Itoa(pid))

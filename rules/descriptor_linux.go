@@ -28,7 +28,7 @@ var descriptorRules = []check.Rule{
 		Gates: check.Gates(seccomp.Filter, lsm.Hooks(lsm.File, "file_permission"), fanotify.Permission(check.Target), procReads), // fs/read_write.c:vfs_read → rw_verify_area
 	},
 	{
-		Name: "write", Calls: []string{"write", "writev", "pwrite64", "pwritev", "pwritev2"}, Doc: "write through an open descriptor",
+		Name: "write", Calls: writeCalls, Doc: "write through an open descriptor",
 		Gates: check.Gates( // fs/read_write.c:vfs_write → rw_verify_area, then the file system's
 			seccomp.Filter,
 			lsm.Hooks(lsm.File, "file_permission"),

@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"strings"
 	"syscall"
 
 	"github.com/go-eperm/eperm/check"
@@ -36,7 +37,7 @@ var kernelLog = inode.OnFile(&kernelLogDoc, check.Target, func(p *check.Pass, na
 			return p.AllowFor("opened for writing only")
 		}
 		return logRestricted(p)
-	case f.IsRegular() && isKmsg(name):
+	case f.IsRegular() && strings.HasSuffix(name, "/kmsg"):
 		fs, ok := mount.Statfs.Read(p, name)
 		switch {
 		case !ok:
@@ -48,6 +49,3 @@ var kernelLog = inode.OnFile(&kernelLogDoc, check.Target, func(p *check.Pass, na
 	}
 	return p.AllowFor("not the kernel's log")
 })
-
-// isKmsg says whether a path may be that of /proc/kmsg.
-func isKmsg(name string) bool { return len(name) >= 5 && name[len(name)-5:] == "/kmsg" }

@@ -284,5 +284,5 @@ func ofKeyOwner(p *check.Pass, free func(keyState, task.Creds) (check.Decision, 
 	case check.Denies:
 		return capability.Verdict(p, userns.Initial(), keyNamed(id, s)+": "+because, capability.CAP_SYS_ADMIN)
 	}
-	return p.UnknownFor("the ids have no mapping in this user namespace, where all such ids look alike")
+	return p.UnknownFor(lookAlike)
 }

@@ -50,7 +50,7 @@ var keyRules = []check.Rule{
 	keyctl("instantiate", "make a key that was requested", []int64{unix.KEYCTL_INSTANTIATE, unix.KEYCTL_INSTANTIATE_IOV, unix.KEYCTL_NEGATE, unix.KEYCTL_REJECT},
 		authority, check.When(func(o *check.Operation) bool { return o.Int("keyring") > 0 }, needs("keyring", keyWrite)...)),
 	keyctl("timeout", "let a key expire", []int64{unix.KEYCTL_SET_TIMEOUT}, needs("key", keySetattr), kept),
-	keyctl("label", "see a key's label", []int64{unix.KEYCTL_GET_SECURITY}, hiddenAs(syscall.ENOKEY, needs("key", keyView))),
+	keyctl("label", "see a key's label", []int64{unix.KEYCTL_GET_SECURITY}, answering(needs("key", keyView), syscall.ENOKEY)), // keyctl_get_security looks for an authorisation key then
 	keyctl("parent", "give the session keyring to the parent", []int64{unix.KEYCTL_SESSION_TO_PARENT}, ofSession(needs("key", keyLink)), keyParent),
 	keyctl("persistent", "get a persistent keyring", []int64{unix.KEYCTL_GET_PERSISTENT}, lsm.Asked(persistent), needs("keyring", keyWrite)),
 	keyctl("dh", "compute a shared secret", []int64{unix.KEYCTL_DH_COMPUTE}, needs("key", keyRead), needs("prime", keyRead), needs("base", keyRead)),
@@ -59,15 +59,6 @@ var keyRules = []check.Rule{
 		Name: "keyctl", Calls: []string{"keyctl"}, Doc: "use the kernel's keys",
 		Gates: check.Gates(seccomp.Filter, known("cmd")),
 	},
-}
-
-// hiddenAs is for a caller that answers another errno: keyctl_get_security looks
-// for an authorisation key then, and that is not there.
-func hiddenAs(errno syscall.Errno, gates []check.Gate) []check.Gate {
-	for i := range gates {
-		gates[i] = gates[i].Answers(errno)
-	}
-	return gates
 }
 
 // ofSession is gates on the session keyring, which the operation does not name.
@@ -276,7 +267,7 @@ var keyParent = check.Gate{Doc: &keyParentDoc, Role: check.Process, Run: func(p 
 	mixed := both(allSame(p, "uid", ids.EUID, t.RUID, t.EUID, t.SUID), allSame(p, "gid", ids.EGID, t.RGID, t.EGID, t.SGID))
 	pidns, nsOK := userns.NS.Read(p, "pid")
 	switch {
-	case own.PPID == 1 && nsOK && pidns.Inode == initPidns:
+	case own.PPID == 1 && nsOK && pidns.Inode == initPIDInode:
 		return p.Deny(name+" is init, which keeps its session keyring", code("do it from a child of the program that is to have the keyring"))
 	case st.KernelThread:
 		return p.Deny(name+" is a thread of the kernel's", code("do it from a child of the program that is to have the keyring"))
@@ -289,7 +280,7 @@ var keyParent = check.Gate{Doc: &keyParentDoc, Role: check.Process, Run: func(p 
 		return p.Deny(fmt.Sprintf("%s runs as %s, and its ids have to be uid %d, gid %d, real, effective and saved", name, triple(t), ids.EUID, ids.EGID),
 			code("do it with the parent's ids"))
 	case mixed == check.Unknown:
-		return p.UnknownFor("the ids have no mapping in this user namespace, where all such ids look alike")
+		return p.UnknownFor(lookAlike)
 	}
 	s, v, ok := readKey(p, specSession)
 	if !ok {
@@ -300,5 +291,3 @@ var keyParent = check.Gate{Doc: &keyParentDoc, Role: check.Process, Run: func(p 
 	}
 	return p.Infer("the session keyring of "+strings.TrimSuffix(name, ",")+" belongs to another user", code("let the parent join a session keyring of its own first"))
 }}
-
-const initPidns = 0xEFFFFFFC // include/linux/proc_ns.h:PROC_PID_INIT_INO

@@ -90,11 +90,19 @@ func privileged(p *check.Pass) check.Decision {
 // mountBelow is the mount that the object of the role lies on.
 func mountBelow(p *check.Pass, of check.Role) (name string, m mount.Point, ok bool) {
 	name, f, err := inode.Named(p, of)
-	if err != nil || f.Mnt == 0 {
+	if err != nil {
 		return name, m, false
 	}
-	m, ok = mount.At.Read(p, strconv.FormatUint(f.Mnt, 10))
+	m, ok = mountOf(p, f)
 	return name, m, ok
+}
+
+// mountOf is the mount that an object lies on.
+func mountOf(p *check.Pass, f inode.File) (mount.Point, bool) {
+	if f.Mnt == 0 {
+		return mount.Point{}, false
+	}
+	return mount.At.Read(p, strconv.FormatUint(f.Mnt, 10))
 }
 
 var lockedDoc = check.Doc{
@@ -146,7 +154,7 @@ var lockedAttrs = check.Gate{Doc: &lockedDoc, Role: check.Target, Run: func(p *c
 // off or id-map a file system, the namespace counts that it was mounted from.
 var superAdmin = overSuper(check.Target, "", capability.CAP_SYS_ADMIN)
 
-// inInitial says that the task is in the initial user namespace, and so counts over every file system.
+// inInitial says that the task is in the initial user namespace, so that what it holds counts everywhere.
 func inInitial(p *check.Pass) bool {
 	ns, ok := userns.NS.Read(p, "user")
 	return ok && ns.Inode == userns.InitInode
@@ -423,17 +431,18 @@ var idmapTwiceDoc = check.Doc{
 }
 
 var idmapTwice = check.Gate{Doc: &idmapTwiceDoc, Role: check.Target, Run: func(p *check.Pass) check.Verdict {
+	another := check.Change{Kind: check.ChangeCode, Text: "make another bind mount (open_tree with OPEN_TREE_CLONE), and put the mapping on that"}
 	name, m, ok := mountBelow(p, check.Target)
 	switch {
 	case ok && mount.Has(m.Options, "idmapped"):
-		return p.Deny(check.Printable(name)+" has an id mapping already", check.Change{Kind: check.ChangeCode, Text: "make another bind mount (open_tree with OPEN_TREE_CLONE), and put the mapping on that"})
+		return p.Deny(check.Printable(name)+" has an id mapping already", another)
 	case ok:
 		return p.Allow()
 	}
 	// A mount that is not attached stands in no mountinfo; nothing else is left if everything counts.
 	if p.Seen == syscall.EPERM && inInitial(p) {
 		if caps, ok := task.Caps.Read(p, ""); ok && caps.Effective.Has(capability.CAP_SYS_ADMIN) {
-			return p.Deny("the mount has an id mapping already", check.Change{Kind: check.ChangeCode, Text: "make another bind mount (open_tree with OPEN_TREE_CLONE), and put the mapping on that"})
+			return p.Deny("the mount has an id mapping already", another)
 		}
 	}
 	return p.UnknownFor("the mount is not attached: whether it has an id mapping is shown nowhere")
@@ -445,7 +454,7 @@ func capableOver(p *check.Pass, file, because string, c check.Cap) check.Verdict
 	r, err := userns.OfFile.ReadErr(p, file)
 	if err != nil {
 		caps, ok := task.Caps.Read(p, "")
-		if ns, known := userns.NS.Read(p, "user"); ok && known && ns.Inode == userns.InitInode && caps.Effective.Has(c) {
+		if inInitial(p) && ok && caps.Effective.Has(c) {
 			return p.AllowFor("holds " + c.String() + " in the initial user namespace")
 		}
 		if p.Seen != 0 { // who made it would hold it too, which cannot be seen

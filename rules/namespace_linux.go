@@ -61,6 +61,9 @@ func otherNamespaces(o *check.Operation) bool {
 // newNamespace stands for the inode of a user namespace that is only supposed.
 const newNamespace = 1
 
+// initPIDInode is the inode of the initial pid namespace (include/linux/proc_ns.h:PROC_PID_INIT_INO).
+const initPIDInode = 0xEFFFFFFC
+
 // afterUnshare: where maps are to be written, the process that made the child
 // does that first (Go's forkAndExecInChild1), with what it holds itself.
 func afterUnshare(o *check.Operation) []check.Assumption {

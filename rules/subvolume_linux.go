@@ -1,7 +1,6 @@
 package rules
 
 import (
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -63,14 +62,6 @@ var subvolRemoveDoc = check.Doc{
 
 const userSubvolRemove = "user_subvol_rm_allowed"
 
-// mountOf is the mount that an object lies on.
-func mountOf(p *check.Pass, f inode.File) (mount.Point, bool) {
-	if f.Mnt == 0 {
-		return mount.Point{}, false
-	}
-	return mount.At.Read(p, strconv.FormatUint(f.Mnt, 10))
-}
-
 var maySubvolRemove = check.Gate{Doc: &subvolRemoveDoc, Role: check.Target, Param: "CAP_SYS_ADMIN", Run: func(p *check.Pass) check.Verdict {
 	admin := capability.Verdict(p, initialNS, "a subvolume is to be destroyed with all that is in it", capability.CAP_SYS_ADMIN)
 	if admin.Decision != check.Denies {
@@ -85,7 +76,7 @@ var maySubvolRemove = check.Gate{Doc: &subvolRemoveDoc, Role: check.Target, Para
 	switch {
 	case !ok:
 		return p.Unknown()
-	case slices.Contains(strings.Split(m.SuperOptions, ","), userSubvolRemove):
+	case mount.Has(m.SuperOptions, userSubvolRemove):
 		return p.AllowFor("mounted with " + userSubvolRemove)
 	}
 	v := p.Deny(check.Printable(m.Path)+" is mounted without "+userSubvolRemove+": only CAP_SYS_ADMIN in the initial user namespace destroys a subvolume, its owner does not",

@@ -54,8 +54,6 @@ const (
 	futexCmdMask                               = 127 // without FUTEX_PRIVATE_FLAG and FUTEX_CLOCK_REALTIME
 	futexTIDMask                               = 0x3fffffff
 
-	initPIDInode = 0xEFFFFFFC // include/linux/proc_ns.h:PROC_PID_INIT_INO
-
 	membarrierGetRegistrations = 1 << 9 // Linux 6.3
 
 	archSetGS, archSetFS = 0x1001, 0x1002

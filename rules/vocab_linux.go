@@ -26,9 +26,13 @@ func need(where userns.Where, caps ...check.Cap) []check.Gate {
 
 // needWith is need where the caller answers another errno.
 func needWith(errno syscall.Errno, where userns.Where, caps ...check.Cap) []check.Gate {
-	gates := need(where, caps...)
+	return answering(need(where, caps...), errno)
+}
+
+// answering is gates whose caller answers another errno.
+func answering(gates []check.Gate, errnos ...syscall.Errno) []check.Gate {
 	for i := range gates {
-		gates[i] = gates[i].Answers(errno)
+		gates[i] = gates[i].Answers(errnos...)
 	}
 	return gates
 }
