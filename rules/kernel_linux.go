@@ -51,27 +51,20 @@ var (
 	handlesOfOwners = span{since: release{6, 11}}
 )
 
-// capsOf is caps, or those that counted on kernels of the span.
-func capsOf(p *check.Pass, s span, then, caps []check.Cap) (list []check.Cap, known bool) {
-	in, known := s.includes(p)
-	if in {
-		return then, known
-	}
-	return caps, known
-}
-
-// differing is capability.Verdict where older kernels count other capabilities:
-// the version is asked for only where it matters.
+// differing is capability.Verdict where kernels of the span count other
+// capabilities: the version is asked for only where it matters.
 func differing(p *check.Pass, s span, then, caps []check.Cap, where userns.Where, because string) check.Verdict {
 	now, before := capability.Verdict(p, where, because, caps...), capability.Verdict(p, where, because, then...)
 	if now.Decision == check.Allows && before.Decision == check.Allows {
 		return now
 	}
-	list, known := capsOf(p, s, then, caps)
-	if !known {
+	switch in, known := s.includes(p); {
+	case !known:
 		return p.UnknownFor("which capability counts differs between kernels, and this one's version could not be read")
+	case in:
+		return before
 	}
-	return capability.Verdict(p, where, because, list...)
+	return now
 }
 
 // since is a gate that the kernel has, at this place, from that version on.

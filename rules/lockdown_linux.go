@@ -48,26 +48,16 @@ func onFS(p *check.Pass, name string, f inode.File, magic uint64) (is, known boo
 
 // lockedFile is lockdown's gate for the objects that is says.
 func lockedFile(r lockdown.Reason, is func(p *check.Pass, name string, f inode.File) (is, known bool)) check.Gate {
-	g := lockdown.Gate(r)
-	ask := g.Run
-	g.Role = check.Target
-	g.Run = func(p *check.Pass) check.Verdict {
-		name, f, err := inode.Named(p, check.Target)
-		switch {
-		case check.IsMissing(err):
-			return p.AllowFor("does not exist")
-		case err != nil:
-			return p.Unknown()
-		}
+	ask := lockdown.Gate(r)
+	return inode.OnFile(ask.Doc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
 		switch is, known := is(p, name, f); {
 		case !known:
 			return p.Unknown()
 		case !is:
 			return p.Allow()
 		}
-		return ask(p)
-	}
-	return g
+		return ask.Run(p)
+	}).Called(ask.Param)
 }
 
 // debugfsLockdown is fs/debugfs/file.c:debugfs_locked_down, and debugfs_setattr,

@@ -20,8 +20,8 @@ import (
 // (FS_USERNS_MOUNT) asks: CAP_SYS_ADMIN in the owner of which namespace, and
 // since which release of Linux.
 type fsNamespace struct {
-	where        userns.Where
-	major, minor int
+	where userns.Where
+	since release
 }
 
 // usernsFS are the file systems with FS_USERNS_MOUNT. ext4, xfs, btrfs, nfs and others never have it.
@@ -31,8 +31,8 @@ var usernsFS = map[string]fsNamespace{
 	"sysfs":  {where: userns.OwnerOf("net")},
 	"mqueue": {where: userns.OwnerOf("ipc")},
 	"cgroup": {where: userns.OwnerOf("cgroup")}, "cgroup2": {where: userns.OwnerOf("cgroup")},
-	"overlay":     {where: userns.Own(), major: 5, minor: 11},
-	"binfmt_misc": {where: userns.Own(), major: 6, minor: 7},
+	"overlay":     {where: userns.Own(), since: release{5, 11}},
+	"binfmt_misc": {where: userns.Own(), since: release{6, 7}},
 }
 
 var fsPermittedDoc = check.Doc{
@@ -60,14 +60,10 @@ var fsPermitted = check.Gate{Doc: &fsPermittedDoc, Role: check.Source, Param: "C
 	case fstype == "bpf" && ns.Inode != userns.InitInode && p.Seen == 0:
 		return p.UnknownFor("since Linux 6.9 only the initial user namespace's CAP_SYS_ADMIN makes a bpf file system work in another one")
 	case mountable:
-		later, known := true, true
-		if fs.major != 0 {
-			later, known = kernelSince(p, fs.major, fs.minor)
-		}
-		switch {
+		switch has, known := (span{since: fs.since}).includes(p); {
 		case !known:
 			return p.Unknown()
-		case later:
+		case has:
 			return capability.Verdict(p, fs.where, "a "+fstype+" is to be mounted", capability.CAP_SYS_ADMIN)
 		}
 	}
