@@ -160,7 +160,7 @@ var mayDedupeDoc = check.Doc{
 	Errnos: []syscall.Errno{syscall.EPERM},
 }
 
-var cachestat = writerOf(&cachestatDoc, "CAP_FOWNER", func(p *check.Pass) check.Verdict {
+var cachestat = writerOf(&cachestatDoc, "CAP_FOWNER", func(p *check.Pass, _ inode.File) check.Verdict {
 	own := dac.Owner(check.Target).Run(p)
 	if own.Decision == check.Allows {
 		return own
@@ -174,14 +174,10 @@ var cachestat = writerOf(&cachestatDoc, "CAP_FOWNER", func(p *check.Pass) check.
 	return own.As(check.MissingCapability)
 })
 
-var mayDedupe = writerOf(&mayDedupeDoc, "CAP_SYS_ADMIN", func(p *check.Pass) check.Verdict {
+var mayDedupe = writerOf(&mayDedupeDoc, "CAP_SYS_ADMIN", func(p *check.Pass, f inode.File) check.Verdict {
 	admin := capability.Verdict(p, userns.Initial(), "blocks of a file of another owner are to be replaced", capability.CAP_SYS_ADMIN)
 	if admin.Decision == check.Allows {
 		return admin
-	}
-	_, f, err := inode.Named(p, check.Target)
-	if err != nil {
-		return p.Unknown()
 	}
 	ids, ok := task.IDs.Read(p, "")
 	if !ok {
@@ -201,14 +197,14 @@ var mayDedupe = writerOf(&mayDedupeDoc, "CAP_SYS_ADMIN", func(p *check.Pass) che
 })
 
 // writerOf is a gate that a descriptor which is open for writing opens by itself; else judge decides.
-func writerOf(doc *check.Doc, param string, judge func(p *check.Pass) check.Verdict) check.Gate {
-	g := inode.OnFile(doc, check.Target, func(p *check.Pass, name string, _ inode.File) check.Verdict {
+func writerOf(doc *check.Doc, param string, judge func(p *check.Pass, f inode.File) check.Verdict) check.Gate {
+	return inode.OnFile(doc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
 		if _, ok := inode.Descriptor(name); ok {
 			if m, ok := openedWith.Read(p, name); ok && m.writes() {
 				return p.AllowFor("the descriptor is open for writing")
 			}
 		}
-		v := judge(p)
+		v := judge(p, f)
 		if v.Decision != check.Denies {
 			return v
 		}
@@ -216,9 +212,7 @@ func writerOf(doc *check.Doc, param string, judge func(p *check.Pass) check.Verd
 			return p.UnknownFor("whether the descriptor is open for writing is not known; if not: " + v.Reason)
 		}
 		return preceded(v, check.Change{Kind: check.ChangeCode, Risk: check.LowRisk, Text: "open the file for writing"}).With(syscall.EPERM)
-	})
-	g.Param = param
-	return g
+	}).Called(param)
 }
 
 // openedWith is open(2)'s flags of a descriptor of this process, the key by its path (F_GETFL).

@@ -165,7 +165,7 @@ var reservationDoc = check.Doc{
 	Errnos: []syscall.Errno{syscall.EPERM},
 }
 
-var mayReserve = writerOf(&reservationDoc, "CAP_SYS_ADMIN", func(p *check.Pass) check.Verdict {
+var mayReserve = writerOf(&reservationDoc, "CAP_SYS_ADMIN", func(p *check.Pass, _ inode.File) check.Verdict {
 	return capability.Verdict(p, initialNS, "the device is not open for writing", capability.CAP_SYS_ADMIN)
 })
 
