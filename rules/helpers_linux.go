@@ -10,10 +10,21 @@ import (
 
 	"github.com/go-eperm/eperm/check"
 	"github.com/go-eperm/eperm/sysctl"
+	"github.com/go-eperm/eperm/task"
 	"golang.org/x/sys/unix"
 )
 
 func trimNL(b []byte) []byte { return bytes.TrimRight(b, "\n\x00 ") }
+
+// readNumber is the number of so many bits that is all of a file.
+func readNumber(k *check.Kernel, path string, bits int) (task.Number, error) {
+	b, err := k.ReadFile(path)
+	if err != nil {
+		return task.Number{}, err
+	}
+	n, err := strconv.ParseInt(string(trimNL(b)), 10, bits)
+	return task.Number{N: n}, err
+}
 
 // cgroupDir is the task's directory of a version 1 controller; "" where there is none.
 func cgroupDir(k *check.Kernel, controller string) (string, error) {
@@ -28,6 +39,15 @@ func cgroupDir(k *check.Kernel, controller string) (string, error) {
 		}
 	}
 	return "", nil
+}
+
+// countOnline is how many processors are online.
+func countOnline(k *check.Kernel) (int, error) {
+	b, err := k.ReadFile("/sys/devices/system/cpu/online")
+	if err != nil {
+		return 0, err
+	}
+	return countRanges(string(trimNL(b)))
 }
 
 // countRanges counts the numbers of a list like "0-3,8".

@@ -218,18 +218,14 @@ var perfProbeDoc = check.Doc{
 
 // eventSource is the number of a type of events by its name, the key; -1 where this kernel has none.
 var eventSource = check.Probe[task.Number]{Name: "event_source", Source: "/sys/bus/event_source/devices", Live: func(k *check.Kernel, key string) (task.Number, error) {
-	b, err := k.ReadFile("/sys/bus/event_source/devices/" + key + "/type")
+	n, err := readNumber(k, "/sys/bus/event_source/devices/"+key+"/type", 32)
 	if check.IsMissing(err) {
 		if _, err := os.Lstat("/sys/bus/event_source/devices"); err != nil {
 			return task.Number{}, err
 		}
 		return task.Number{N: -1}, nil
 	}
-	if err != nil {
-		return task.Number{}, err
-	}
-	n, err := strconv.ParseInt(string(trimNL(b)), 10, 32)
-	return task.Number{N: n}, err
+	return n, err
 }}
 
 var perfProbe = check.Gate{Doc: &perfProbeDoc, Param: "CAP_PERFMON or CAP_SYS_ADMIN", Run: func(p *check.Pass) check.Verdict {
@@ -353,10 +349,6 @@ func bytesText(n uint64) string {
 
 // onlineCPUs is how many processors are online.
 var onlineCPUs = check.Probe[task.Number]{Name: "cpus_online", Source: "/sys/devices/system/cpu/online", Live: func(k *check.Kernel, _ string) (task.Number, error) {
-	b, err := k.ReadFile("/sys/devices/system/cpu/online")
-	if err != nil {
-		return task.Number{}, err
-	}
-	n, err := countRanges(string(trimNL(b)))
+	n, err := countOnline(k)
 	return task.Number{N: int64(n)}, err
 }}

@@ -150,12 +150,7 @@ var oomNow = check.Probe[task.Number]{Name: "oom_score_adj", Source: "/proc/PID/
 	if key != "0" {
 		path = "/proc/" + key + "/oom_score_adj"
 	}
-	b, err := k.ReadFile(path)
-	if err != nil {
-		return task.Number{}, err
-	}
-	n, err := strconv.ParseInt(string(trimNL(b)), 10, 16)
-	return task.Number{N: n}, err
+	return readNumber(k, path, 16)
 }}
 
 var oomScore = check.Gate{Doc: &oomDoc, Role: check.Process, Param: "CAP_SYS_RESOURCE", Run: func(p *check.Pass) check.Verdict {
@@ -188,12 +183,7 @@ var loginuidDoc = check.Doc{
 
 // loginuidNow is the task's login uid.
 var loginuidNow = check.Probe[task.Number]{Name: "loginuid", Source: "/proc/thread-self/loginuid", Live: func(k *check.Kernel, _ string) (task.Number, error) {
-	b, err := k.ReadFile(k.Proc("loginuid"))
-	if err != nil {
-		return task.Number{}, err
-	}
-	n, err := strconv.ParseInt(string(trimNL(b)), 10, 64)
-	return task.Number{N: n}, err
+	return readNumber(k, k.Proc("loginuid"), 64)
 }}
 
 var loginuid = check.Gate{Doc: &loginuidDoc, Role: check.Process, Param: "CAP_AUDIT_CONTROL", Run: func(p *check.Pass) check.Verdict {

@@ -378,11 +378,7 @@ var affinityOf = check.Probe[processors]{Name: "affinity", Source: "sched_getaff
 	if err := unix.SchedGetaffinity(pid, &set); err != nil {
 		return processors{}, fmt.Errorf("sched_getaffinity: %w", err)
 	}
-	b, err := k.ReadFile("/sys/devices/system/cpu/online")
-	if err != nil {
-		return processors{}, err
-	}
-	online, err := countRanges(string(trimNL(b)))
+	online, err := countOnline(k)
 	return processors{Allowed: set.Count(), Online: online}, err
 }}
 

@@ -85,13 +85,9 @@ var leaderDoc = check.Doc{
 
 // processGroup is the process group of a process, the key; "" is the task's.
 var processGroup = check.Probe[task.Number]{Name: "pgid", Source: "getpgid(2)", Live: func(k *check.Kernel, key string) (task.Number, error) {
-	pid := k.Task().PID
-	if key != "" {
-		n, err := strconv.Atoi(key)
-		if err != nil {
-			return task.Number{}, fmt.Errorf("pid %q: %w", key, err)
-		}
-		pid = n
+	pid, err := pidOf(k, key)
+	if err != nil {
+		return task.Number{}, err
 	}
 	n, err := unix.Getpgid(pid)
 	if err != nil {

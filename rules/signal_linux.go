@@ -219,15 +219,23 @@ var groupMembers = check.Probe[members]{Name: "pgrp_members", Source: "getpgid(2
 	return m, nil
 }}
 
+// pidOf is the process that a key names; "" is the task.
+func pidOf(k *check.Kernel, key string) (int, error) {
+	if key == "" {
+		return k.Task().PID, nil
+	}
+	pid, err := strconv.Atoi(key)
+	if err != nil {
+		return 0, fmt.Errorf("pid %q: %w", key, err)
+	}
+	return pid, nil
+}
+
 // unixSid is the session of a process, by its pid.
 var unixSid = check.Probe[task.Number]{Name: "session", Source: "getsid(2)", Live: func(k *check.Kernel, key string) (task.Number, error) {
-	pid := k.Task().PID
-	if key != "" {
-		n, err := strconv.Atoi(key)
-		if err != nil {
-			return task.Number{}, fmt.Errorf("pid %q: %w", key, err)
-		}
-		pid = n
+	pid, err := pidOf(k, key)
+	if err != nil {
+		return task.Number{}, err
 	}
 	sid, err := unix.Getsid(pid)
 	if err != nil {
