@@ -135,6 +135,12 @@ func either(a, b check.Decision) check.Decision {
 	return check.Denies
 }
 
+// inGroup is kernel/groups.c:in_egroup_p.
+func inGroup(p *check.Pass, ids task.Creds, gid uint32) (in, ok bool) {
+	groups, ok := task.Groups.Read(p, "")
+	return ids.EGID == gid || slices.Contains(groups.List, gid), ok
+}
+
 // lookAlike is why ids cannot be compared.
 const lookAlike = "the ids have no mapping in this user namespace, where all such ids look alike"
 

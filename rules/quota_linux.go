@@ -1,7 +1,6 @@
 package rules
 
 import (
-	"slices"
 	"syscall"
 
 	"github.com/go-eperm/eperm/capability"
@@ -61,11 +60,10 @@ var quotaAllowed = check.Gate{Doc: &quotaDoc, Param: "CAP_SYS_ADMIN", Run: func(
 			return p.AllowFor("it asks for its own quota")
 		}
 		if kind == groupQuota {
-			groups, ok := task.Groups.Read(p, "")
-			if !ok {
+			switch in, ok := inGroup(p, ids, id); {
+			case !ok:
 				return p.Unknown()
-			}
-			if ids.EGID == id || slices.Contains(groups.List, id) {
+			case in:
 				return p.AllowFor("it asks for the quota of a group of its own")
 			}
 		}

@@ -128,11 +128,10 @@ func settingAccess(p *check.Pass, name string, f inode.File, bits uint32) check.
 		return p.Allow()
 	}
 	if initial && f.Mode>>3&bits == bits { // fs/proc/proc_sysctl.c:test_perm, in_egroup_p(GLOBAL_ROOT_GID)
-		groups, ok := task.Groups.Read(p, "")
-		switch {
+		switch in, ok := inGroup(p, ids, 0); {
 		case !ok:
 			return p.Unknown()
-		case ids.EGID == 0 || slices.Contains(groups.List, 0):
+		case in:
 			return p.AllowFor("in group 0")
 		}
 	}
@@ -215,11 +214,10 @@ func ipcAccess(p *check.Pass, setting string, f inode.File, bits uint32) check.V
 	case f.UID == overflowID: // of an outer namespace, or really of that uid
 		return p.UnknownFor("which uid the root of the IPC namespace has is not shown here")
 	case f.Mode>>3&bits == bits:
-		groups, ok := task.Groups.Read(p, "")
-		switch {
+		switch in, ok := inGroup(p, ids, f.GID); {
 		case !ok:
 			return p.Unknown()
-		case ids.EGID == f.GID || slices.Contains(groups.List, f.GID):
+		case in:
 			return p.AllowFor("in its group")
 		}
 	}
