@@ -63,13 +63,13 @@ func (l live) run(t *testing.T, n *tally) {
 	dir := kerneltest.Once(t, func() string {
 		dir, err := os.MkdirTemp("", "eperm-live")
 		require.NoError(t, err)
+		t.Cleanup(func() { _ = os.RemoveAll(dir) }) // after the cleanups of setup, which unmount
 		require.NoError(t, os.Chmod(dir, 0o755))
 		if l.setup != nil {
 			l.setup(t, dir)
 		}
 		return dir
 	})
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	if l.target != nil {
 		require.NoError(t, os.WriteFile(dir+"/pid", []byte(strconv.Itoa(kerneltest.Process(t, *l.target))), 0o644))
 	}
