@@ -41,17 +41,23 @@ func fileSystem(kind string) kerneltest.Need {
 func formatted(kind, options string, mkfs ...string) func(*testing.T, string) {
 	return privately(func(t *testing.T, d string) {
 		size := map[string]int64{"ext4": 8 << 20, "xfs": 300 << 20, "btrfs": 120 << 20}[kind]
-		require.NoError(t, os.Mkdir(d+"/m", 0o755))
-		require.NoError(t, os.WriteFile(d+"/image", nil, 0o600))
-		require.NoError(t, os.Truncate(d+"/image", size)) // nothing of it takes room
-		run(t, "mkfs."+kind, append(append([]string{"-q"}, mkfs...), d+"/image")...)
-		device := run(t, "losetup", "-f", "--show", d+"/image")
-		t.Cleanup(func() { _ = exec.Command("losetup", "-d", device).Run() })
-		require.NoError(t, os.WriteFile(d+"/device", []byte(device), 0o644))
-		require.NoError(t, unix.Mount(device, d+"/m", kind, 0, options))
+		require.NoError(t, unix.Mount(attached(t, d, kind, size, mkfs...), d+"/m", kind, 0, options))
 		t.Cleanup(func() { _ = unix.Unmount(d+"/m", 0) })
 		require.NoError(t, os.Chmod(d+"/m", 0o777))
 	})
+}
+
+// attached makes a file system of that size in a file of the case, and a device
+// of it, [device]; d/m is there to mount it on.
+func attached(t *testing.T, d, kind string, size int64, mkfs ...string) string {
+	require.NoError(t, os.Mkdir(d+"/m", 0o755))
+	require.NoError(t, os.WriteFile(d+"/image", nil, 0o600))
+	require.NoError(t, os.Truncate(d+"/image", size)) // nothing of it takes room
+	run(t, "mkfs."+kind, append(append([]string{"-q"}, mkfs...), d+"/image")...)
+	device := run(t, "losetup", "-f", "--show", d+"/image")
+	t.Cleanup(func() { _ = exec.Command("losetup", "-d", device).Run() })
+	require.NoError(t, os.WriteFile(d+"/device", []byte(device), 0o644))
+	return device
 }
 
 func run(t *testing.T, program string, args ...string) string {

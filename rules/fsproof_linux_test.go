@@ -72,11 +72,8 @@ func deeds() []deed {
 // prove carries the remedy of that program out, and repeats the deed.
 func (x deed) prove(t *testing.T, mounting func(*testing.T, string)) {
 	runtime.LockOSThread() // the mounts are of this thread's namespace
-	d := kerneltest.Once(t, func() string {
-		d, err := os.MkdirTemp("", "eperm-fs")
-		require.NoError(t, err)
-		t.Cleanup(func() { _ = os.RemoveAll(d) })
-		require.NoError(t, os.Chmod(d, 0o755))
+	d := kerneltest.TempDir(t)
+	kerneltest.Once(t, func() bool {
 		mounting(t, d)
 		require.NoError(t, os.Chmod(d+"/m", 0o755))
 		if x.prepare != nil {
@@ -85,7 +82,7 @@ func (x deed) prove(t *testing.T, mounting func(*testing.T, string)) {
 		if x.options != "" {
 			run(t, "mount", "-o", "remount,"+x.options, d+"/m")
 		}
-		return d
+		return true
 	})
 	type outcome struct {
 		Errno           int
@@ -178,14 +175,11 @@ func TestNoACLOffered(t *testing.T) {
 	})
 	t.Run("a group that may", func(t *testing.T) {
 		runtime.LockOSThread()
-		d := kerneltest.Once(t, func() string {
-			d, err := os.MkdirTemp("", "eperm-fs")
-			require.NoError(t, err)
-			t.Cleanup(func() { _ = os.RemoveAll(d) })
-			require.NoError(t, os.Chmod(d, 0o755))
+		d := kerneltest.TempDir(t)
+		kerneltest.Once(t, func() bool {
 			ramfs(t, d)
 			write("f", 0o640)(t, d+"/m")
-			return d
+			return true
 		})
 		kerneltest.Child(t, nobody, func(c *kerneltest.C) {
 			diagnosis := eperm.Explain(x.try(d+"/m"), x.op(d+"/m"))

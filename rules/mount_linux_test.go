@@ -5,7 +5,6 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
-	"strings"
 	"syscall"
 	"testing"
 	"unsafe"
@@ -42,16 +41,7 @@ func on(flags uintptr) func(*testing.T, string) {
 // looped makes an ext4 in a file, a device of it, and mounts that on d/m if wanted.
 func looped(mounted bool) func(*testing.T, string) {
 	return privately(func(t *testing.T, d string) {
-		require.NoError(t, os.Mkdir(d+"/m", 0o755))
-		require.NoError(t, os.WriteFile(d+"/image", nil, 0o600))
-		require.NoError(t, os.Truncate(d+"/image", 1<<20))
-		out, err := exec.Command("mkfs.ext4", "-q", d+"/image").CombinedOutput()
-		require.NoError(t, err, "%s", out)
-		out, err = exec.Command("losetup", "-f", "--show", d+"/image").CombinedOutput()
-		require.NoError(t, err, "%s", out)
-		device := strings.TrimSpace(string(out))
-		t.Cleanup(func() { _ = exec.Command("losetup", "-d", device).Run() })
-		require.NoError(t, os.WriteFile(d+"/device", []byte(device), 0o644))
+		device := attached(t, d, "ext4", 1<<20)
 		if mounted {
 			require.NoError(t, unix.Mount(device, d+"/m", "ext4", 0, ""))
 			t.Cleanup(func() { _ = unix.Unmount(d+"/m", unix.MNT_DETACH) })

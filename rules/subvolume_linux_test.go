@@ -79,14 +79,8 @@ func subvolumeIncidents() []live {
 // What a refusal advises instead: the owner empties the subvolume and removes it with rmdir(2).
 func TestOwnerRemovesSubvolume(t *testing.T) {
 	kerneltest.Require(t, kerneltest.Root, fileSystem("btrfs"))
-	d := kerneltest.Once(t, func() string {
-		d, err := os.MkdirTemp("", "eperm-fs")
-		require.NoError(t, err)
-		t.Cleanup(func() { _ = os.RemoveAll(d) })
-		require.NoError(t, os.Chmod(d, 0o755))
-		subvolume(65534)(t, d)
-		return d
-	})
+	d := kerneltest.TempDir(t)
+	kerneltest.Once(t, func() bool { subvolume(65534)(t, d); return true })
 	kerneltest.Child(t, nobody, func(c *kerneltest.C) {
 		diagnosis := eperm.Explain(destroy(d), op.SubvolumeDestroy(d+"/m/s"))
 		require.NotNil(c, diagnosis)
