@@ -19,7 +19,8 @@ import (
 const envHelper = "EPERM_TEST_HELPER"
 
 func helpers() map[string]func() {
-	return map[string]func(){"listener": answer, "tracee": beTraced, "auditor": holdAudit, "sleeper": func() { time.Sleep(time.Minute) }}
+	return map[string]func(){"listener": answer, "tracee": beTraced, "auditor": holdAudit, "sleeper": func() { time.Sleep(time.Minute) },
+		"session to parent: same": func() { sessionToParent("same") }, "session to parent: user": func() { sessionToParent("user") }, "session to parent: keyring": func() { sessionToParent("keyring") }}
 }
 
 // A helper is the test binary as another program, by another name. It ends with
