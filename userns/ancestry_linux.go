@@ -71,14 +71,11 @@ var Ancestry = check.Probe[Ancestors]{Name: "userns_line", Source: "ioctl(NS_GET
 			return a, nil
 		}
 		a.Line = append(a.Line, fmt.Sprintf("%d of uid %d", ino, owner))
-		switch above, err := unix.IoctlRetInt(fd, unix.NS_GET_PARENT); {
+		switch err := up(&fd, unix.NS_GET_PARENT); {
 		case errors.Is(err, unix.EPERM):
 			return a, nil
 		case err != nil:
 			return a, fmt.Errorf("ioctl(NS_GET_PARENT): %w", err)
-		default:
-			unix.Close(fd)
-			fd = above
 		}
 	}
 	return a, nil

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"unsafe"
 
 	"github.com/go-eperm/eperm/check"
 	"github.com/go-eperm/eperm/task"
@@ -78,16 +77,8 @@ func nsFile(path string, own uint64, euid uint32) (r NSFile, err error) {
 		return r, fmt.Errorf("ioctl(NS_GET_NSTYPE) on %s: %w", check.Printable(path), err)
 	}
 	r.Kind = KindOf(kind)
-	up := func(request uint) error { // fd becomes the namespace above
-		above, err := unix.IoctlRetInt(fd, request)
-		if err == nil {
-			unix.Close(fd)
-			fd = above
-		}
-		return err
-	}
 	if kind != unix.CLONE_NEWUSER {
-		switch err := up(unix.NS_GET_USERNS); {
+		switch err := up(&fd, unix.NS_GET_USERNS); {
 		case errors.Is(err, unix.EPERM):
 			r.Foreign = true
 			return r, nil
@@ -95,7 +86,7 @@ func nsFile(path string, own uint64, euid uint32) (r NSFile, err error) {
 			return r, fmt.Errorf("ioctl(NS_GET_USERNS) on %s: %w", check.Printable(path), err)
 		}
 	}
-	for range 33 { // kernel/user_namespace.c allows 32 levels
+	for range MaxDepth {
 		ino, err := inodeOf(fd)
 		if err != nil {
 			return r, err
@@ -106,12 +97,12 @@ func nsFile(path string, own uint64, euid uint32) (r NSFile, err error) {
 		if ino == own {
 			return r, nil
 		}
-		var owner uint32
-		if _, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.NS_GET_OWNER_UID, uintptr(unsafe.Pointer(&owner))); e != 0 {
-			return r, fmt.Errorf("ioctl(NS_GET_OWNER_UID): %w", e)
+		owner, err := ownerUID(fd)
+		if err != nil {
+			return r, fmt.Errorf("ioctl(NS_GET_OWNER_UID): %w", err)
 		}
 		r.Made = owner == euid // of the one directly below the task's own, which is looked at last
-		switch err := up(unix.NS_GET_PARENT); {
+		switch err := up(&fd, unix.NS_GET_PARENT); {
 		case errors.Is(err, unix.EPERM):
 			return NSFile{Foreign: true, Kind: r.Kind}, nil
 		case err != nil:

@@ -67,35 +67,29 @@ var OfPID = check.Probe[Relation]{Name: "pid_userns", Source: "/proc/PID/ns/user
 
 // climb goes from a namespace to its parents until it meets the task's. It closes fd.
 func climb(fd int, mine uint64, self bool) (Relation, error) {
+	defer func() { unix.Close(fd) }()
 	var r Relation
-	for depth := range 34 { // user namespaces nest up to 32 levels
+	for depth := range MaxDepth + 1 {
 		ino, err := inodeOf(fd)
 		if err != nil {
-			unix.Close(fd)
 			return Relation{}, err
 		}
 		if ino == mine {
-			unix.Close(fd)
 			if r.Place = Below; depth == 0 {
 				r.Place = Same
 			}
 			return r, nil
 		}
-		var owner uint32
-		owner, err = ownerUID(fd)
+		owner, err := ownerUID(fd)
 		// An owner without mapping shows as the overflow id.
 		r.Owner, r.Made = owner, err == nil && (owner != overflowID || mine == InitInode)
-		parent, err := unix.IoctlRetInt(fd, unix.NS_GET_PARENT)
-		unix.Close(fd)
-		if err != nil { // the parent is not the asking process's, nor below it
+		if up(&fd, unix.NS_GET_PARENT) != nil { // the parent is not the asking process's, nor below it
 			if !self && ino != InitInode {
 				return Relation{}, nil
 			}
 			return Relation{Place: Outside}, nil
 		}
-		fd = parent
 	}
-	unix.Close(fd)
 	return Relation{}, nil
 }
 

@@ -108,38 +108,43 @@ func ownerOf(path string, relative uint64) (Ownership, error) {
 	if err != nil {
 		return Ownership{}, fmt.Errorf("open %s: %w", path, err)
 	}
-	defer unix.Close(fd)
-	owner, err := unix.IoctlRetInt(fd, unix.NS_GET_USERNS)
-	if errors.Is(err, unix.EPERM) {
+	defer func() { unix.Close(fd) }()
+	switch err := up(&fd, unix.NS_GET_USERNS); {
+	case errors.Is(err, unix.EPERM):
 		return Ownership{Foreign: true}, nil
-	}
-	if err != nil {
+	case err != nil:
 		return Ownership{}, fmt.Errorf("ioctl(NS_GET_USERNS) on %s: %w", path, err)
 	}
-	ino, err := inodeOf(owner)
+	ino, err := inodeOf(fd)
 	if err != nil || relative == 0 {
-		unix.Close(owner)
 		return Ownership{Inode: ino}, err
 	}
 	// Is relative an ancestor of (or the same as) the owner?
 	o := Ownership{Inode: ino, Foreign: true}
-	for range 33 { // kernel/user_namespace.c allows 32 levels
+	for range MaxDepth {
 		if ino == relative {
 			o.Foreign = false
 			break
 		}
-		parent, err := unix.IoctlRetInt(owner, unix.NS_GET_PARENT)
-		if err != nil {
+		if up(&fd, unix.NS_GET_PARENT) != nil {
 			break
 		}
-		unix.Close(owner)
-		owner = parent
-		if ino, err = inodeOf(owner); err != nil {
+		if ino, err = inodeOf(fd); err != nil {
 			break
 		}
 	}
-	unix.Close(owner)
 	return o, nil
+}
+
+// up makes fd, of a namespace, the one of the namespace that is above it by
+// that request: NS_GET_USERNS, NS_GET_PARENT (ioctl_ns(2)).
+func up(fd *int, request uint) error {
+	above, err := unix.IoctlRetInt(*fd, request)
+	if err == nil {
+		unix.Close(*fd)
+		*fd = above
+	}
+	return err
 }
 
 func inodeOf(fd int) (uint64, error) {
@@ -161,11 +166,7 @@ func (m IDMap) show() string {
 	if len(m.Ranges) == 0 {
 		return "nothing is mapped"
 	}
-	parts := make([]string, len(m.Ranges))
-	for i, r := range m.Ranges {
-		parts[i] = fmt.Sprintf("%d %d %d", r.Inside, r.Outside, r.Count)
-	}
-	return strings.Join(parts, ", ") + " (inside, outside, count)"
+	return m.String() + " (inside, outside, count)"
 }
 
 // Has says whether the id, as this namespace shows it, is mapped.
