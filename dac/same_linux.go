@@ -33,7 +33,7 @@ func same(p *check.Pass, kind string, a, b uint32) check.Decision {
 // ambiguous is standsForOthers where the overflow ids are not set to others than
 // everywhere: files are too many to look at the namespace for each.
 func ambiguous(p *check.Pass, kind string, id uint32) bool {
-	return id == overflowID && standsForOthers(p, kind, id)
+	return id == userns.OverflowID && standsForOthers(p, kind, id)
 }
 
 // standsForOthers says whether an id, as it is shown, may be one of several: in
@@ -50,12 +50,9 @@ func standsForOthers(p *check.Pass, kind string, id uint32) bool {
 	case m.Full():
 		return false
 	}
-	overflow, err := sysctl.Number(p, "kernel.overflow"+kind, overflowID)
+	overflow, err := sysctl.Number(p, "kernel.overflow"+kind, userns.OverflowID)
 	return err != nil || id == uint32(overflow)
 }
-
-// overflowID is kernel.overflowuid and overflowgid, unless they are set.
-const overflowID = 65534
 
 // alike is the verdict where ids that look the same need not be.
 func alike(p *check.Pass) check.Verdict {

@@ -10,6 +10,7 @@ import (
 	"github.com/go-eperm/eperm/inode"
 	"github.com/go-eperm/eperm/task"
 	"github.com/go-eperm/eperm/userns"
+	"golang.org/x/sys/unix"
 )
 
 var unmapped = check.Doc{
@@ -22,15 +23,12 @@ var unmapped = check.Doc{
 	Errnos: []syscall.Errno{syscall.EPERM},
 }
 
-// overflowID is what stat(2) shows for an id without mapping (fs.overflowuid has this value everywhere).
-const overflowID = 65534
-
 // Unmapped is the gate of HAS_UNMAPPED_ID. It looks at what the mount maps;
 // what the task's own user namespace lacks does not matter here.
 func Unmapped(of check.Role) check.Gate {
 	return inode.OnFile(&unmapped, of, func(p *check.Pass, name string, f inode.File) check.Verdict {
 		switch {
-		case f.UID != overflowID && f.GID != overflowID || f.Mnt == 0:
+		case f.UID != userns.OverflowID && f.GID != userns.OverflowID || f.Mnt == 0:
 			return p.Allow()
 		}
 		m, err := At.ReadErr(p, strconv.FormatUint(f.Mnt, 10))
@@ -55,10 +53,5 @@ func Unmapped(of check.Role) check.Gate {
 func overrides(p *check.Pass) bool {
 	ns, ok := userns.NS.Read(p, "user")
 	caps, ok2 := task.Caps.Read(p, "")
-	return ok && ok2 && ns.Inode == userns.InitInode && caps.Effective.Has(capDACOverride) && caps.Effective.Has(capFowner)
+	return ok && ok2 && ns.Inode == userns.InitInode && caps.Effective.Has(unix.CAP_DAC_OVERRIDE) && caps.Effective.Has(unix.CAP_FOWNER)
 }
-
-const (
-	capDACOverride check.Cap = 1
-	capFowner      check.Cap = 3
-)

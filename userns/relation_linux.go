@@ -82,7 +82,7 @@ func climb(fd int, mine uint64, self bool) (Relation, error) {
 		}
 		owner, err := ownerUID(fd)
 		// An owner without mapping shows as the overflow id.
-		r.Owner, r.Made = owner, err == nil && (owner != overflowID || mine == InitInode)
+		r.Owner, r.Made = owner, err == nil && (owner != OverflowID || mine == InitInode)
 		if up(&fd, unix.NS_GET_PARENT) != nil { // the parent is not the asking process's, nor below it
 			if !self && ino != InitInode {
 				return Relation{}, nil
@@ -92,8 +92,6 @@ func climb(fd int, mine uint64, self bool) (Relation, error) {
 	}
 	return Relation{}, nil
 }
-
-const overflowID = 65534
 
 // byMaps compares id maps (kernel/user_namespace.c:uid_m_show). They are shown
 // in the ids of the reader's namespace, or of its parent where it is the reader's own.

@@ -15,6 +15,10 @@ import (
 // (include/linux/proc_ns.h:PROC_USER_INIT_INO).
 const InitInode = 0xEFFFFFFD
 
+// OverflowID is the id that ids without mapping are shown as, unless
+// kernel.overflowuid or overflowgid are set (kernel/sys.c:overflowuid).
+const OverflowID = 65534
+
 // Handle is a namespace by its inode number.
 type Handle struct{ Inode uint64 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/go-eperm/eperm/check"
 	"github.com/go-eperm/eperm/inode"
 	"github.com/go-eperm/eperm/task"
+	"github.com/go-eperm/eperm/userns"
 	"golang.org/x/sys/unix"
 )
 
@@ -29,7 +30,7 @@ type request struct {
 func owns(p *check.Pass, uid uint32) check.Decision {
 	ids, ok := task.IDs.Read(p, "")
 	switch {
-	case !ok, uid == 65534: // the id of everybody who has none here
+	case !ok, uid == userns.OverflowID: // the id of everybody who has none here
 		return check.Unknown
 	case ids.FSUID == uid:
 		return check.Allows
