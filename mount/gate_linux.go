@@ -2,9 +2,7 @@ package mount
 
 import (
 	"fmt"
-	"slices"
 	"strconv"
-	"strings"
 	"syscall"
 
 	"github.com/go-eperm/eperm/check"
@@ -117,15 +115,12 @@ func ReadOnlySuper(of check.Role) check.Gate {
 		switch {
 		case !ok:
 			return p.Unknown()
-		case !hasOption(m.SuperOptions, "ro"):
+		case !Has(m.SuperOptions, "ro"):
 			return p.AllowFor("only this mount is read-only, not the file system")
 		}
 		return v
 	})
 }
-
-// hasOption says whether comma-separated mount options have one of that name.
-func hasOption(options, name string) bool { return slices.Contains(strings.Split(options, ","), name) }
 
 // flag judges one mount flag; opposite is the option of a remount that lifts it.
 func flag(p *check.Pass, of check.Role, bit uint64, word, opposite string) check.Verdict {

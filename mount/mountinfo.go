@@ -25,5 +25,9 @@ func ParseMountinfo(text []byte, id int) (Point, error) {
 	if found == nil {
 		return Point{}, fmt.Errorf("parse mountinfo: no mount with id %d", id)
 	}
-	return Point{found.Mountpoint, found.Options, found.FSType, found.Source, found.VFSOptions, found.Root}, nil
+	return point(found), nil
+}
+
+func point(i *mountinfo.Info) Point {
+	return Point{i.Mountpoint, i.Options, i.FSType, i.Source, i.VFSOptions, i.Root}
 }

@@ -44,7 +44,7 @@ func parseFuse(text []byte) (l pointList, err error) {
 		return i.FSType != "fuse" && !strings.HasPrefix(i.FSType, "fuse."), false
 	})
 	for _, i := range infos {
-		l.Mounts = append(l.Mounts, Point{i.Mountpoint, i.Options, i.FSType, i.Source, i.VFSOptions, i.Root})
+		l.Mounts = append(l.Mounts, point(i))
 	}
 	return l, err
 }
