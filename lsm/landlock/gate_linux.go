@@ -1,6 +1,7 @@
 package landlock
 
 import (
+	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -55,10 +56,9 @@ func judge(p *check.Pass, h module.Hook) check.Verdict {
 	if v, ok := recorded(p, needs); ok {
 		return v
 	}
-	layers, err := int64(-1), error(nil)
+	layers := int64(-1) // not known
 	if Layers.Recorded(p.World, "") || p.World.Live() && p.World.Options().Probes && p.World.Task().Self {
-		var n task.Number
-		if n, err = Layers.ReadErr(p, ""); err == nil {
+		if n, ok := Layers.Read(p, ""); ok {
 			layers = n.N
 		}
 	}
@@ -276,23 +276,10 @@ func reach(p *check.Pass) check.Decision {
 		return check.Allows
 	case check.IsMissing(err):
 		return check.Unknown
-	case errnoIs(err, syscall.EACCES):
+	case errors.Is(err, syscall.EACCES):
 		return check.Denies
 	}
 	return check.Unknown
-}
-
-func errnoIs(err error, want syscall.Errno) bool {
-	for {
-		if e, ok := err.(syscall.Errno); ok {
-			return e == want
-		}
-		u, ok := err.(interface{ Unwrap() error })
-		if !ok {
-			return false
-		}
-		err = u.Unwrap()
-	}
 }
 
 // topology says whether the modules let this thread change mounts, of a call

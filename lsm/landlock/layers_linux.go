@@ -40,17 +40,17 @@ var Layers = check.Probe[task.Number]{Name: "landlock_layers", Source: "landlock
 	case !k.Options().Probes:
 		return task.Number{}, errors.New("only Explainer.Probes lets it be asked")
 	}
-	n, err := count()
+	n, err := count(k)
 	return task.Number{N: int64(n)}, err
 }}
 
-func count() (int, error) {
+func count(k *check.Kernel) (int, error) {
 	// The child of a thread whose children go to another pid namespace would be its init, and end it.
-	own, err := readlink("/proc/thread-self/ns/pid")
+	own, err := k.Readlink("/proc/thread-self/ns/pid")
 	if err != nil {
 		return 0, err
 	}
-	if children, err := readlink("/proc/thread-self/ns/pid_for_children"); err != nil || children != own {
+	if children, err := k.Readlink("/proc/thread-self/ns/pid_for_children"); err != nil || children != own {
 		return 0, errors.New("a child of this thread would be in another pid namespace")
 	}
 	mem, err := unix.MmapPtr(-1, 0, nil, unsafe.Sizeof(page{}), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANONYMOUS)
@@ -81,15 +81,6 @@ func count() (int, error) {
 	default:
 		return 0, fmt.Errorf("landlock_create_ruleset, landlock_restrict_self: %w", e)
 	}
-}
-
-func readlink(path string) (string, error) {
-	var buf [64]byte
-	n, err := unix.Readlink(path, buf[:])
-	if err != nil {
-		return "", fmt.Errorf("readlink %s: %w", path, err)
-	}
-	return string(buf[:n]), nil
 }
 
 // A page is memory that is shared with the child: what it has found out.

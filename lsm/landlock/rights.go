@@ -63,8 +63,8 @@ func Rights(version int) []Right {
 // Flags and modes of the operations, by their numbers on Linux.
 const (
 	accMode   = 3
-	oCreat    = 0o100
 	oTrunc    = 0o1000
+	oPath     = 0o10000000
 	sIfmt     = 0o170000
 	removeDir = 0x200 // AT_REMOVEDIR
 )
@@ -133,8 +133,6 @@ func opens(o *check.Operation) []Right {
 	}
 	return out
 }
-
-const oPath = 0o10000000
 
 // makes is security/landlock/fs.c:get_mode_access.
 func makes(o *check.Operation) Right {
