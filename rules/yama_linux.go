@@ -103,8 +103,7 @@ func yamaTraceMe(p *check.Pass, scope int) check.Verdict {
 
 // yamaRecorded says whether the kernel wrote down that Yama refused this.
 func yamaRecorded(p *check.Pass) bool {
-	records, _, _ := record.Of(p, record.Yama)
-	for _, r := range records {
+	for _, r := range record.Of(p, record.Yama) {
 		if target, ok := record.YamaTarget(r); ok && r.Age <= record.Fresh && int64(target) == p.Op.Int("pid") {
 			return true
 		}

@@ -25,16 +25,9 @@ var operations = map[string][]string{
 // asked: of this process, fresh, at this hook, by one of these profiles, about
 // this object.
 func recorded(p *check.Pass, hook string, own []Profile) (r record.Record, by Profile, ok bool) {
-	if p.Seen == 0 {
-		return r, by, false
-	}
-	records, _, read := record.Of(p, record.AppArmor)
-	if !read {
-		return r, by, false
-	}
-	for _, r := range records {
+	for _, r := range record.Refusals(p, record.AppArmor) {
 		// A refused exec is recorded under the child that called it.
-		if !r.Denied || r.Kin && r.Field("operation") != "exec" || r.Age > record.Fresh || !slices.Contains(operations[hook], r.Field("operation")) {
+		if r.Kin && r.Field("operation") != "exec" || !slices.Contains(operations[hook], r.Field("operation")) {
 			continue
 		}
 		i := slices.IndexFunc(own, func(pr Profile) bool { return pr.Name == r.Field("profile") && pr.Mode != "complain" })

@@ -137,14 +137,7 @@ func unseen(p *check.Pass, h module.Hook, needs []Right) check.Verdict {
 
 // recorded judges by the records of Linux 6.15 and later.
 func recorded(p *check.Pass, needs []Right) (check.Verdict, bool) {
-	records, _, ok := record.Of(p, record.Landlock)
-	if !ok {
-		return check.Verdict{}, false
-	}
-	for _, r := range records {
-		if r.Age > record.Fresh || p.Seen == 0 {
-			continue
-		}
+	for _, r := range record.Refusals(p, record.Landlock) {
 		blockers := strings.Split(r.Field("blockers"), ",")
 		if !slices.ContainsFunc(needs, func(n Right) bool { return slices.Contains(blockers, string(n)) }) || !about(p, r) {
 			continue

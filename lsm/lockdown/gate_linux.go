@@ -83,8 +83,8 @@ func recorded(p *check.Pass, r Reason) bool {
 	if p.Seen == 0 {
 		return false
 	}
-	records, _, ok := record.Of(p, record.Lockdown)
-	if !ok {
+	records := record.Of(p, record.Lockdown)
+	if len(records) == 0 {
 		return false
 	}
 	st, ok := task.Status.Read(p, "")

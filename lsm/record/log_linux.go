@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -69,21 +70,26 @@ func (l Log) show() string {
 }
 
 // Of is the records of one module about the task, for a gate: the newest first.
-// ok is false, with why, where no log could be read.
-func Of(p *check.Pass, module string) (records []Record, why string, ok bool) {
+// There are none where no log may or could be read.
+func Of(p *check.Pass, module string) (records []Record) {
 	if p.World.Live() && !p.World.Options().KernelLog || !p.World.Live() && !Logs.Recorded(p.World, "") {
-		return nil, "the kernel's log was not looked at (Explainer.KernelLog lets it)", false
+		return nil
 	}
-	l, err := Logs.ReadErr(p, "")
-	if err != nil {
-		return nil, "no log of denials could be read: " + err.Error(), false
-	}
+	l, _ := Logs.Read(p, "")
 	for _, r := range l.Records {
 		if r.Module == module {
 			records = append(records, r)
 		}
 	}
-	return records, "", true
+	return records
+}
+
+// Refusals is those of Of that may be about the call that was refused just now.
+func Refusals(p *check.Pass, module string) []Record {
+	if p.Seen == 0 {
+		return nil
+	}
+	return slices.DeleteFunc(Of(p, module), func(r Record) bool { return !r.Denied || r.Age > Fresh })
 }
 
 func subjectOf(k *check.Kernel) (subject, error) {

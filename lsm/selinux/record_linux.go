@@ -10,17 +10,10 @@ import (
 
 // recorded judges by a record of this very access, where the policy cannot be asked.
 func recorded(p *check.Pass, subject string, q question) (check.Verdict, bool) {
-	if p.Seen == 0 {
-		return check.Verdict{}, false
-	}
-	records, _, ok := record.Of(p, record.SELinux)
-	if !ok {
-		return check.Verdict{}, false
-	}
-	for _, r := range records {
+	for _, r := range record.Refusals(p, record.SELinux) {
 		permissive, told := r.Lookup("permissive")
 		switch {
-		case !r.Denied || r.Kin || r.Age > record.Fresh || r.Field("scontext") != subject || !told || permissive != "0":
+		case r.Kin || r.Field("scontext") != subject || !told || permissive != "0":
 		case q.class == "" || r.Field("tclass") != q.class || q.object != "" && r.Field("tcontext") != q.object:
 		case !slices.ContainsFunc(r.Perms(), func(s string) bool { return slices.Contains(q.perms, s) }):
 		case q.object == "" && !named(r, q):
@@ -55,15 +48,8 @@ func named(r record.Record, q question) bool {
 // got says whether there is a record of a refusal that comes after the search of
 // the directories, of the object that the operation names: the kernel got that far.
 func got(p *check.Pass, subject string) bool {
-	if p.Seen == 0 {
-		return false
-	}
-	records, _, ok := record.Of(p, record.SELinux)
-	if !ok {
-		return false
-	}
-	for _, r := range records {
-		if !r.Denied || r.Kin || r.Age > record.Fresh || r.Field("scontext") != subject || slices.Equal(r.Perms(), []string{"search"}) {
+	for _, r := range record.Refusals(p, record.SELinux) {
+		if r.Kin || r.Field("scontext") != subject || slices.Equal(r.Perms(), []string{"search"}) {
 			continue
 		}
 		for _, name := range []string{p.Op.Str("path"), p.Op.Str("newpath")} {

@@ -14,14 +14,11 @@ import (
 // unasked is the verdict on a filter that is in force and was not asked: what
 // the kernel has logged of it, where that may be read, or that it is not known.
 func unasked(p *check.Pass, asked []spelling) check.Verdict {
-	if p.Seen != 0 {
-		records, _, _ := record.Of(p, record.Seccomp)
-		for _, r := range records {
-			if s, ok := of(r, asked); ok {
-				v := denied(p, []spelling{s}, seccomp.Answer{Kind: seccomp.Errno, Errno: p.Seen})
-				v.Inferred = true // the record tells neither the arguments nor the errno
-				return v.Note(fmt.Sprintf("The kernel has logged it: a filter answered an errno to %s of process %d, %d ms before.", s.call, r.PID, r.Age))
-			}
+	for _, r := range record.Refusals(p, record.Seccomp) {
+		if s, ok := of(r, asked); ok {
+			v := denied(p, []spelling{s}, seccomp.Answer{Kind: seccomp.Errno, Errno: p.Seen})
+			v.Inferred = true // the record tells neither the arguments nor the errno
+			return v.Note(fmt.Sprintf("The kernel has logged it: a filter answered an errno to %s of process %d, %d ms before.", s.call, r.PID, r.Age))
 		}
 	}
 	why := "a filter is in force, and only Explainer.Probes lets it be asked"
@@ -35,11 +32,11 @@ func unasked(p *check.Pass, asked []spelling) check.Verdict {
 }
 
 // of says which of the calls a record is about: one of this process, on this
-// architecture, that was refused just now (kernel/auditsc.c:audit_seccomp).
+// architecture (kernel/auditsc.c:audit_seccomp).
 func of(r record.Record, asked []spelling) (spelling, bool) {
 	nr, ok := r.Int("syscall")
 	arch, err := strconv.ParseUint(r.Field("arch"), 16, 32)
-	if !ok || err != nil || !r.Denied || r.Kin || r.Age > record.Fresh {
+	if !ok || err != nil || r.Kin {
 		return spelling{}, false
 	}
 	for _, s := range asked {
