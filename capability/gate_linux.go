@@ -105,26 +105,19 @@ func Verdict(p *check.Pass, where userns.Where, because string, caps ...Cap) che
 // AppArmor profile does not grant it (security/apparmor/capability.c:aa_capable).
 func profileRefuses(p *check.Pass, because string, c Cap) check.Verdict {
 	label, _ := task.AppArmor.Read(p, "")
-	name := strings.ToLower(strings.TrimPrefix(c.String(), "CAP_"))
-	reason := fmt.Sprintf("%sthis thread holds it, but its AppArmor profile %s does not grant it", because, check.Printable(profileName(label.S)))
+	profile, _ := task.SplitLabel(label.S)
+	name := strings.ToLower(c.Short())
+	reason := fmt.Sprintf("%sthis thread holds it, but its AppArmor profile %s does not grant it", because, check.Printable(profile))
 	if !strings.Contains(because, c.String()) {
-		reason = fmt.Sprintf("%sthis thread holds %s, but its AppArmor profile %s does not grant it", because, c, check.Printable(profileName(label.S)))
+		reason = fmt.Sprintf("%sthis thread holds %s, but its AppArmor profile %s does not grant it", because, c, check.Printable(profile))
 	}
-	v := p.Deny(reason, check.Change{Kind: check.AddPolicyRule, Name: "apparmor", Path: profileName(label.S), Value: "capability " + name + ",", Cap: c,
+	v := p.Deny(reason, check.Change{Kind: check.AddPolicyRule, Name: "apparmor", Path: profile, Value: "capability " + name + ",", Cap: c,
 		Assume: []check.Assumption{check.Assume(&task.Caps, "", func(s task.CapState) task.CapState {
 			s.Hidden &^= check.CapSet(0).Add(c)
 			s.Effective, s.Permitted = s.Effective.Add(c), s.Permitted.Add(c)
 			return s
 		})}})
 	return v.As(check.AppArmor).For(c)
-}
-
-// profileName is the name in a label with its mode: "/usr/bin/man (enforce)".
-func profileName(label string) string {
-	if i := strings.LastIndex(label, " ("); i > 0 && strings.HasSuffix(label, ")") {
-		return label[:i]
-	}
-	return label
 }
 
 // owned is the assumption that the namespace in question belongs to the task's user namespace.

@@ -3,11 +3,11 @@ package lsm
 import (
 	"fmt"
 	"runtime"
-	"strings"
 
 	"github.com/go-eperm/eperm/check"
 	"github.com/go-eperm/eperm/lsm/module"
 	"github.com/go-eperm/eperm/lsm/selinux"
+	"github.com/go-eperm/eperm/task"
 )
 
 // Active lists the active security modules by their kernel names ("selinux",
@@ -69,15 +69,11 @@ func ContextsOf(pid, tid int) ([]Context, error) {
 	return out, nil
 }
 
-// profileMode splits "profile (mode)", as /proc/PID/attr/current has it
-// (security/apparmor/label.c:aa_label_snxprint); "unconfined" is both.
+// profileMode splits "profile (mode)", as /proc/PID/attr/current has it;
+// "unconfined" is both.
 func profileMode(label string) (profile, mode string) {
 	if label == "unconfined" {
 		return label, label
 	}
-	i := strings.LastIndex(label, " (")
-	if i < 0 || !strings.HasSuffix(label, ")") {
-		return label, ""
-	}
-	return label[:i], label[i+2 : len(label)-1]
+	return task.SplitLabel(label)
 }

@@ -81,6 +81,16 @@ var AppArmor = check.Probe[Text]{Name: "apparmor", Source: "/proc/thread-self/at
 	return Text{strings.TrimRight(string(b), "\x00\n")}, nil
 }}
 
+// SplitLabel splits a label of AppArmor's into the profile and its mode, which
+// is "" where the label has none (security/apparmor/label.c:aa_label_snxprint).
+func SplitLabel(label string) (profile, mode string) {
+	i := strings.LastIndex(label, " (")
+	if i < 0 || !strings.HasSuffix(label, ")") {
+		return label, ""
+	}
+	return label[:i], label[i+2 : len(label)-1]
+}
+
 func showCaps(c CapState) string {
 	s := "effective " + names(c.Effective)
 	if c.Hidden != 0 {

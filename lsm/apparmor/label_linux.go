@@ -1,6 +1,11 @@
 package apparmor
 
-import "strings"
+import (
+	"slices"
+	"strings"
+
+	"github.com/go-eperm/eperm/task"
+)
 
 // A Profile is one of those that confine a task.
 type Profile struct {
@@ -21,12 +26,8 @@ func Profiles(label string) []Profile {
 		return nil
 	}
 	var out []Profile
-	parts := strings.Split(label, "//&")
-	for _, part := range parts {
-		name, mode := part, ""
-		if i := strings.LastIndex(part, " ("); i >= 0 && strings.HasSuffix(part, ")") {
-			name, mode = part[:i], part[i+2:len(part)-1]
-		}
+	for part := range strings.SplitSeq(label, "//&") {
+		name, mode := task.SplitLabel(part)
 		out = append(out, Profile{name, mode})
 	}
 	// A mode at the end only is that of all.
@@ -37,13 +38,7 @@ func Profiles(label string) []Profile {
 			}
 		}
 	}
-	n := 0
-	for _, p := range out {
-		if p.Name == "unconfined" || strings.HasSuffix(p.Name, ":unconfined") || strings.HasSuffix(p.Name, "://unconfined") {
-			continue
-		}
-		out[n] = p
-		n++
-	}
-	return out[:n]
+	return slices.DeleteFunc(out, func(p Profile) bool {
+		return p.Name == "unconfined" || strings.HasSuffix(p.Name, ":unconfined") || strings.HasSuffix(p.Name, "://unconfined")
+	})
 }
