@@ -147,30 +147,48 @@ func WalkRole(p *check.Pass, role check.Role) Way {
 	return Walk(p, name, follow)
 }
 
-// statxOf asks about a path of another task: below its root, with links that
-// cannot lead out of it.
-func statxOf(k *check.Kernel, name string, flags int, mask int, st *unix.Statx_t) error {
-	if strings.HasPrefix(name, "/proc/self/") {
-		name = "/proc/" + fmt.Sprint(k.Task().PID) + name[len("/proc/self"):]
-		return unix.Statx(unix.AT_FDCWD, name, flags, mask, st)
+// OpenPath opens a path as the task sees it, with O_PATH and these flags: that
+// asks for no permission beyond the search of the directories. A path of another
+// task is opened below its root, with links that cannot lead out of it.
+func OpenPath(k *check.Kernel, name string, flags int) (int, error) {
+	flags |= unix.O_PATH | unix.O_CLOEXEC
+	if k.Self() {
+		return unix.Open(name, flags, 0)
+	}
+	if own, ok := ofSelf(k, name); ok {
+		return unix.Open(own, flags, 0)
 	}
 	if !strings.HasPrefix(name, "/") {
 		cwd, err := Cwd.Get(k.World(), "")
 		if err != nil {
-			return err
+			return -1, err
 		}
 		name = path.Join(cwd.To, name) // lexical: good enough for what other tasks give
 	}
 	root, err := unix.Open(k.ProcPID("root"), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return fmt.Errorf("open its root: %w", err)
+		return -1, fmt.Errorf("open its root: %w", err)
 	}
 	defer unix.Close(root)
-	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT}
-	if flags&unix.AT_SYMLINK_NOFOLLOW != 0 {
-		how.Flags |= unix.O_NOFOLLOW
+	return unix.Openat2(root, name, &unix.OpenHow{Flags: uint64(flags), Resolve: unix.RESOLVE_IN_ROOT})
+}
+
+// ofSelf is what "/proc/self/…" means to another task.
+func ofSelf(k *check.Kernel, name string) (string, bool) {
+	rest, ok := strings.CutPrefix(name, "/proc/self/")
+	return k.ProcPID(rest), ok
+}
+
+// statxOf asks about a path of another task.
+func statxOf(k *check.Kernel, name string, flags int, mask int, st *unix.Statx_t) error {
+	if own, ok := ofSelf(k, name); ok {
+		return unix.Statx(unix.AT_FDCWD, own, flags, mask, st)
 	}
-	fd, err := unix.Openat2(root, name, &how)
+	open := 0
+	if flags&unix.AT_SYMLINK_NOFOLLOW != 0 {
+		open = unix.O_NOFOLLOW
+	}
+	fd, err := OpenPath(k, name, open)
 	if err != nil {
 		return err
 	}

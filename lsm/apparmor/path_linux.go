@@ -3,7 +3,6 @@ package apparmor
 import (
 	"errors"
 	"fmt"
-	"path"
 	"strconv"
 	"strings"
 
@@ -20,11 +19,14 @@ type PathName struct{ Name string }
 // a final symbolic link is followed unless it begins with "nofollow:".
 var Resolved = check.Probe[PathName]{Name: "apparmor_path", Source: "open(O_PATH), readlink /proc/self/fd", Live: func(k *check.Kernel, key string) (PathName, error) {
 	name, nofollow := strings.CutPrefix(key, noFollow)
-	flags := unix.O_PATH | unix.O_CLOEXEC
-	if nofollow {
-		flags |= unix.O_NOFOLLOW
+	if name == "" || strings.IndexByte(name, 0) >= 0 || len(name) >= unix.PathMax {
+		return PathName{}, fmt.Errorf("open %s: %w", check.Printable(name), unix.ENOENT)
 	}
-	fd, err := openPath(k, name, flags)
+	flags := 0
+	if nofollow {
+		flags = unix.O_NOFOLLOW
+	}
+	fd, err := inode.OpenPath(k, name, flags)
 	if err != nil {
 		return PathName{}, fmt.Errorf("open %s: %w", check.Printable(name), err)
 	}
@@ -44,33 +46,6 @@ var Resolved = check.Probe[PathName]{Name: "apparmor_path", Source: "open(O_PATH
 }}
 
 const noFollow = "nofollow:"
-
-// openPath opens a path as the task sees it; no module and no mode is asked
-// beyond the search of its directories.
-func openPath(k *check.Kernel, name string, flags int) (int, error) {
-	if name == "" || strings.IndexByte(name, 0) >= 0 || len(name) >= unix.PathMax {
-		return -1, unix.ENOENT
-	}
-	if k.Self() {
-		return unix.Open(name, flags, 0)
-	}
-	if strings.HasPrefix(name, "/proc/self/") {
-		return unix.Open("/proc/"+strconv.Itoa(k.Task().PID)+name[len("/proc/self"):], flags, 0)
-	}
-	if !strings.HasPrefix(name, "/") {
-		cwd, err := inode.Cwd.Get(k.World(), "")
-		if err != nil {
-			return -1, err
-		}
-		name = path.Join(cwd.To, name)
-	}
-	root, err := unix.Open(k.ProcPID("root"), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return -1, err
-	}
-	defer unix.Close(root)
-	return unix.Openat2(root, name, &unix.OpenHow{Flags: uint64(flags), Resolve: unix.RESOLVE_IN_ROOT})
-}
 
 // named is the name of the object of a role, whether it exists, and whether the
 // task is its owner. dir says that what does not exist yet will be a directory.
