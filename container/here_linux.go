@@ -5,14 +5,12 @@ import (
 	"syscall"
 
 	"github.com/go-eperm/eperm/check"
+	"github.com/go-eperm/eperm/userns"
 	"golang.org/x/sys/unix"
 )
 
-// The initial namespaces (include/linux/proc_ns.h: PROC_USER_INIT_INO, PROC_CGROUP_INIT_INO).
-const (
-	initialUserNS   = 0xEFFFFFFD
-	initialCgroupNS = 0xEFFFFFFB
-)
+// initialCgroupNS is the initial one (include/linux/proc_ns.h:PROC_CGROUP_INIT_INO).
+const initialCgroupNS = 0xEFFFFFFB
 
 // Here is where the task runs. It costs some ten plain system calls, and is
 // asked only when a remedy is written.
@@ -64,7 +62,7 @@ func Gather(k *check.Kernel) Signs {
 	}
 	var st unix.Stat_t
 	if unix.Stat(k.Proc("ns/user"), &st) == nil {
-		s.OwnUserNS = st.Ino != initialUserNS
+		s.OwnUserNS = st.Ino != userns.InitInode
 	}
 	if unix.Stat(k.Proc("ns/cgroup"), &st) == nil && k.Self() { // another task's Cgroup is shown from this process's namespace
 		s.OwnCgroupNS = st.Ino != initialCgroupNS

@@ -3,6 +3,7 @@ package container
 import (
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -19,14 +20,7 @@ func (s Setting) String() string {
 }
 
 // At is the place of the line: "/etc/systemd/system/app.service:7".
-func (s Setting) At() string { return s.File + ":" + itoa(s.Line) }
-
-func itoa(n int) string {
-	if n < 10 {
-		return string(rune('0' + n))
-	}
-	return itoa(n/10) + string(rune('0'+n%10))
-}
+func (s Setting) At() string { return s.File + ":" + strconv.Itoa(s.Line) }
 
 // A Unit is what the unit file and the drop-ins say of the settings that take
 // something away (systemd.exec(5), systemd.resource-control(5)), in the order

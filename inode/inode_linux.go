@@ -236,18 +236,14 @@ func Dir(name string) string {
 // for the permission of what lies behind it once more.
 func IsDescriptor(name string) bool {
 	dir := path.Dir(name)
-	return strings.HasPrefix(name, "/proc/") && strings.HasSuffix(dir, "/fd") || dir == "/dev/fd" || standardStreams[name]
+	_, standard := standardStreams[name]
+	return strings.HasPrefix(name, "/proc/") && strings.HasSuffix(dir, "/fd") || dir == "/dev/fd" || standard
 }
 
 // Descriptor is the number of a descriptor of the task's own that a path names.
 func Descriptor(name string) (fd int, ok bool) {
-	switch name {
-	case "/dev/stdin":
-		return 0, true
-	case "/dev/stdout":
-		return 1, true
-	case "/dev/stderr":
-		return 2, true
+	if fd, ok := standardStreams[name]; ok {
+		return fd, true
 	}
 	switch path.Dir(name) {
 	case "/proc/self/fd", "/proc/thread-self/fd", "/dev/fd":
@@ -257,7 +253,7 @@ func Descriptor(name string) (fd int, ok bool) {
 	return 0, false
 }
 
-var standardStreams = map[string]bool{"/dev/stdin": true, "/dev/stdout": true, "/dev/stderr": true}
+var standardStreams = map[string]int{"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}
 
 // Opened says whether the operation is on an open descriptor of the object of
 // that role, so that no path is walked.
