@@ -152,8 +152,7 @@ func unescape(s string) string {
 // SwapFile is the gate that refuses names of active swap files.
 func SwapFile(of check.Role) check.Gate {
 	return inode.OnFile(&swapFile, of, func(p *check.Pass, name string, f inode.File) check.Verdict {
-		switch {
-		case !f.IsRegular():
+		if !f.IsRegular() {
 			return p.Allow()
 		}
 		swaps, ok := Swaps.Read(p, "")

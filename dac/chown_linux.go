@@ -34,11 +34,14 @@ func Chown(of check.Role) check.Gate {
 			return alike(p)
 		}
 		isOwner := owned == check.Allows
-		if !p.Op.Has("uid") && !p.Op.Has("gid") && isOwner { // an error does not tell the new ids
-			if p.Seen == 0 {
+		if !p.Op.Has("uid") && !p.Op.Has("gid") { // an error does not tell the new ids
+			switch {
+			case !isOwner:
+				return InodeCap(p, name, f, fmt.Sprintf("%s belongs to uid %d, and changing its owner or group is for CAP_CHOWN", check.Printable(name), f.UID), capability.CAP_CHOWN)
+			case p.Seen == 0:
 				return p.UnknownFor("the new owner and group are not known")
 			}
-			return inodeCap(p, name, f, fmt.Sprintf("giving %s to another user, or to a group that uid %d is not in, is for CAP_CHOWN", check.Printable(name), ids.FSUID), capability.CAP_CHOWN)
+			return InodeCap(p, name, f, fmt.Sprintf("giving %s to another user, or to a group that uid %d is not in, is for CAP_CHOWN", check.Printable(name), ids.FSUID), capability.CAP_CHOWN)
 		}
 		if !p.Op.Has("uid") {
 			uid = -1
@@ -46,20 +49,14 @@ func Chown(of check.Role) check.Gate {
 		if !p.Op.Has("gid") {
 			gid = -1
 		}
-		if !isOwner && !p.Op.Has("uid") && !p.Op.Has("gid") {
-			return inodeCap(p, name, f, fmt.Sprintf("%s belongs to uid %d, and changing its owner or group is for CAP_CHOWN", check.Printable(name), f.UID), capability.CAP_CHOWN)
-		}
 		if uid >= 0 && !(isOwner && uint32(uid) == f.UID) {
 			why := fmt.Sprintf("%s belongs to uid %d; giving it to uid %d is for CAP_CHOWN", check.Printable(name), f.UID, uid)
 			if uint32(uid) == f.UID {
 				why = fmt.Sprintf("%s belongs to uid %d, and setting its owner, even to the same, is for that user or CAP_CHOWN", check.Printable(name), f.UID)
 			}
-			return inodeCap(p, name, f, why, capability.CAP_CHOWN)
+			return InodeCap(p, name, f, why, capability.CAP_CHOWN)
 		}
-		if gid < 0 {
-			return p.Allow()
-		}
-		if isOwner && uint32(gid) == f.GID {
+		if gid < 0 || isOwner && uint32(gid) == f.GID {
 			return p.Allow()
 		}
 		s := Subject{UID: ids.FSUID, GID: ids.FSGID}
@@ -74,9 +71,9 @@ func Chown(of check.Role) check.Gate {
 				}
 				return p.AllowFor("a group of its own")
 			}
-			return inodeCap(p, name, f, fmt.Sprintf("uid %d is not in group %d, to which %s is to be given", ids.FSUID, gid, check.Printable(name)), capability.CAP_CHOWN)
+			return InodeCap(p, name, f, fmt.Sprintf("uid %d is not in group %d, to which %s is to be given", ids.FSUID, gid, check.Printable(name)), capability.CAP_CHOWN)
 		}
-		return inodeCap(p, name, f, fmt.Sprintf("%s belongs to uid %d, so changing its group is for that user or CAP_CHOWN", check.Printable(name), f.UID), capability.CAP_CHOWN)
+		return InodeCap(p, name, f, fmt.Sprintf("%s belongs to uid %d, so changing its group is for that user or CAP_CHOWN", check.Printable(name), f.UID), capability.CAP_CHOWN)
 	}).Called("CAP_CHOWN")
 }
 
@@ -122,8 +119,7 @@ var dropSetID = check.Doc{
 // DropSetID is the gate of the change of mode that a change of owner brings with it.
 func DropSetID(of check.Role) check.Gate {
 	return inode.OnFile(&dropSetID, of, func(p *check.Pass, name string, f inode.File) check.Verdict {
-		switch {
-		case f.IsDir() || f.Mode&(unix.S_ISUID|unix.S_ISGID) == 0:
+		if f.IsDir() || f.Mode&(unix.S_ISUID|unix.S_ISGID) == 0 {
 			return p.AllowFor("no set-id bits")
 		}
 		ids, ok := task.IDs.Read(p, "")
@@ -141,7 +137,7 @@ func DropSetID(of check.Role) check.Gate {
 			case ambiguous(p, "gid", f.GID):
 				return alike(p)
 			}
-			if (Subject{GID: ids.FSGID, Groups: groups.List}).inGroup(f.GID) || inodeCap(p, name, f, "", capability.CAP_FSETID).Decision == check.Allows {
+			if (Subject{GID: ids.FSGID, Groups: groups.List}).inGroup(f.GID) || InodeCap(p, name, f, "", capability.CAP_FSETID).Decision == check.Allows {
 				return p.AllowFor("the bit stays")
 			}
 		}

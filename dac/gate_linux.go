@@ -145,7 +145,7 @@ func permission(p *check.Pass, name string, f inode.File, mask uint32, caps []ch
 		f.ModeText(), bitsText(mask, f.IsDir()), who(s), class)
 	detail := p.Detail
 	p.Detail = false // where a capability was lost is another story
-	v := inodeCap(p, name, f, because, caps...)
+	v := InodeCap(p, name, f, because, caps...)
 	if p.Detail = detail; v.Decision != check.Denies {
 		return v
 	}
@@ -168,11 +168,6 @@ func permission(p *check.Pass, name string, f inode.File, mask uint32, caps []ch
 // capability that is held in the task's own user namespace, over an inode whose
 // ids are mapped there. because is what made the kernel ask, a clause.
 func InodeCap(p *check.Pass, name string, f inode.File, because string, caps ...check.Cap) check.Verdict {
-	return inodeCap(p, name, f, because, caps...)
-}
-
-// inodeCap is InodeCap.
-func inodeCap(p *check.Pass, name string, f inode.File, because string, caps ...check.Cap) check.Verdict {
 	return capOver(p, name, f, because, []ownedBy{{"uid", f.UID}, {"gid", f.GID}}, caps...)
 }
 
@@ -287,7 +282,7 @@ func Sticky(of check.Role) check.Gate {
 			}
 			return alike(p)
 		}
-		v := inodeCap(p, name, f, fmt.Sprintf("%s is sticky: %s belongs to uid %d, the directory to uid %d, neither to uid %d", check.Printable(dirName), check.Printable(name), f.UID, dir.UID, ids.FSUID), capability.CAP_FOWNER)
+		v := InodeCap(p, name, f, fmt.Sprintf("%s is sticky: %s belongs to uid %d, the directory to uid %d, neither to uid %d", check.Printable(dirName), check.Printable(name), f.UID, dir.UID, ids.FSUID), capability.CAP_FOWNER)
 		if v.Decision == check.Denies && v.Cause == check.MissingCapability {
 			v.Cause = check.Sticky
 		}

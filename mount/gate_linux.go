@@ -103,8 +103,7 @@ var readOnlySuper = check.Doc{
 // ReadOnlySuper is the gate of sb_permission, for operations that write.
 func ReadOnlySuper(of check.Role) check.Gate {
 	return inode.OnFile(&readOnlySuper, of, func(p *check.Pass, name string, f inode.File) check.Verdict {
-		switch {
-		case !f.IsRegular() && !f.IsDir() && !f.IsLink():
+		if !f.IsRegular() && !f.IsDir() && !f.IsLink() {
 			return p.AllowFor("not asked of a " + f.Kind())
 		}
 		v := Deny(p, name, f, ReadOnlyFlag, "read-only", "rw")

@@ -27,8 +27,7 @@ var unmapped = check.Doc{
 // what the task's own user namespace lacks does not matter here.
 func Unmapped(of check.Role) check.Gate {
 	return inode.OnFile(&unmapped, of, func(p *check.Pass, name string, f inode.File) check.Verdict {
-		switch {
-		case f.UID != userns.OverflowID && f.GID != userns.OverflowID || f.Mnt == 0:
+		if f.UID != userns.OverflowID && f.GID != userns.OverflowID || f.Mnt == 0 {
 			return p.Allow()
 		}
 		m, err := At.ReadErr(p, strconv.FormatUint(f.Mnt, 10))
