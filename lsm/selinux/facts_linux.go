@@ -17,12 +17,8 @@ const root = "/sys/fs/selinux/"
 
 // Enforce is 1 where SELinux refuses, 0 where it only writes down what it would.
 var Enforce = check.Probe[task.Number]{Name: "selinux_enforce", Source: root + "enforce", Needs: "selinuxfs mounted", Live: func(k *check.Kernel, _ string) (task.Number, error) {
-	b, err := k.ReadFile(root + "enforce")
-	if err != nil {
-		return task.Number{}, err
-	}
-	n, err := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 32)
-	return task.Number{N: n}, err
+	n, err := number(k, root+"enforce")
+	return task.Number{N: int64(n)}, err
 }}
 
 // FileContext is the context of an object, by its path; the key begins with

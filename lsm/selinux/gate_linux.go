@@ -43,10 +43,10 @@ func judge(p *check.Pass, h module.Hook) check.Verdict {
 	if enforceErr == nil && enforce.N == 0 {
 		return p.AllowFor("SELinux is permissive: it writes down what it would refuse, and refuses nothing")
 	}
-	list, known := questions(p, h, subject)
 	if h.Kind == module.Capable {
 		return capable(p, h, subject, enforceErr)
 	}
+	list, known := questions(p, h, subject)
 	for i, q := range list {
 		if q.subject == "" {
 			q.subject = subject

@@ -4,8 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/bits"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -481,18 +481,8 @@ func (p *policyDB) level(sens uint32, cats bitmap) string {
 	if len(list) == 0 {
 		return text
 	}
-	if n := len(list); n > 2 && n == int(cats[len(cats)-1].start)+bitLen(cats[len(cats)-1].bits)-int(cats[0].start)-firstBit(cats[0].bits) {
+	if n := len(list); n > 2 && n == int(cats[len(cats)-1].start)+bits.Len64(cats[len(cats)-1].bits)-int(cats[0].start)-bits.TrailingZeros64(cats[0].bits) {
 		return text + ":" + list[0] + "." + list[n-1] // all from the first to the last
 	}
 	return text + ":" + strings.Join(list, ",")
-}
-
-func bitLen(v uint64) int { return len(strconv.FormatUint(v, 2)) }
-
-func firstBit(v uint64) (n int) {
-	for v&1 == 0 && n < 64 {
-		v >>= 1
-		n++
-	}
-	return n
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/go-eperm/eperm/check"
 	"github.com/go-eperm/eperm/task"
+	"github.com/go-eperm/eperm/userns"
 	"golang.org/x/sys/unix"
 )
 
@@ -77,11 +78,7 @@ var PortContext = check.Probe[task.Text]{Name: "selinux_port", Source: root + "p
 	if _, err := fmt.Sscanf(key, "%d %d", &protocol, &port); err != nil {
 		return task.Text{}, fmt.Errorf("port %q: %w", key, err)
 	}
-	p, err := loaded.Get(k.World(), "")
-	if err != nil {
-		return task.Text{}, err
-	}
-	return context(p.port(protocol, port))
+	return context(k, func(p *policyDB) string { return p.port(protocol, port) })
 }}
 
 // NodeContext is the context of an IP address.
@@ -90,14 +87,16 @@ var NodeContext = check.Probe[task.Text]{Name: "selinux_node", Source: root + "p
 	if err != nil {
 		return task.Text{}, err
 	}
+	return context(k, func(p *policyDB) string { return p.node(addr) })
+}}
+
+// context is what is found in the policy in force.
+func context(k *check.Kernel, find func(*policyDB) string) (task.Text, error) {
 	p, err := loaded.Get(k.World(), "")
 	if err != nil {
 		return task.Text{}, err
 	}
-	return context(p.node(addr))
-}}
-
-func context(s string) (task.Text, error) {
+	s := find(p)
 	if s == "" {
 		return task.Text{}, errors.New("the policy has no context for it")
 	}
@@ -113,11 +112,11 @@ type Mounted struct {
 
 // MountOf is the mount of that id (statx(2)).
 var MountOf = check.Probe[Mounted]{Name: "selinux_mount", Source: "/proc/PID/mountinfo, " + root + "policy", Live: func(k *check.Kernel, key string) (Mounted, error) {
-	text, err := k.ReadFile(k.ProcPID("mountinfo"))
+	text, err := k.ReadShared(k.Proc("mountinfo"))
 	if err != nil {
 		return Mounted{}, err
 	}
-	fstype, m, ok := mounted(string(text), key)
+	fstype, m, ok := mounted(text, key)
 	if !ok {
 		return Mounted{}, fmt.Errorf("no mount %s in mountinfo", key)
 	}
@@ -228,12 +227,8 @@ type PortRange struct{ Low, High, First int }
 
 // Ports is the range in the network namespace of the task.
 var Ports = check.Probe[PortRange]{Name: "port_range", Source: "/proc/sys/net/ipv4/ip_local_port_range", Live: func(k *check.Kernel, _ string) (r PortRange, err error) {
-	if !k.Self() {
-		own, err1 := k.Readlink("/proc/self/ns/net")
-		other, err2 := k.Readlink(k.ProcPID("ns/net"))
-		if err := errors.Join(err1, err2); err != nil || own != other {
-			return r, errors.New("the task is in another network namespace")
-		}
+	if err := userns.Shared(k, "net"); err != nil {
+		return r, err
 	}
 	b, err := k.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
 	if err != nil {
@@ -269,11 +264,7 @@ var Undefined = check.Probe[task.Flag]{Name: "selinux_undefined", Source: root +
 // TypeContext is the context of a file system of a type, the key, where no option of the
 // mount sets another.
 var TypeContext = check.Probe[task.Text]{Name: "selinux_fs", Source: root + "policy", Needs: loaded.Needs, Live: func(k *check.Kernel, key string) (task.Text, error) {
-	p, err := loaded.Get(k.World(), "")
-	if err != nil {
-		return task.Text{}, err
-	}
-	return context(p.fileSystem(key))
+	return context(k, func(p *policyDB) string { return p.fileSystem(key) })
 }}
 
 // InitialContext is the context of what has none of its own: "kernel".
