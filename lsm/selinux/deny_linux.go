@@ -31,12 +31,12 @@ func deny(p *check.Pass, q question, a Answer, also ...question) check.Verdict {
 	if a.Quiet {
 		notes = append(notes, "A dontaudit rule keeps this refusal out of the logs (semodule -DB writes such down, semodule -B ends that).")
 	}
-	if level, ok := otherLevel(p, subject, q); ok {
+	if level, ok := otherLevel(p, q); ok {
 		reason = fmt.Sprintf("SELinux keeps levels apart: %s at the level %s may not { %s } %s (%s, %s); at its own level the policy allows it",
 			domain(subject), levelOf(subject), perms, aboutOf(q), q.class, check.Printable(q.object))
 		return p.Deny(reason, append(relevel(q, level), atLevelOf(subject, q.object))...).Note(notes...)
 	}
-	if user, ok := otherUser(p, subject, q); ok {
+	if user, ok := otherUser(p, q); ok {
 		reason = fmt.Sprintf("SELinux keeps users apart: the user %s may not { %s } what is of the user %s: %s (%s, %s)", userOf(subject), perms, userOf(q.object), aboutOf(q), q.class, check.Printable(q.object))
 		return p.Deny(reason, check.Change{Kind: check.AskAdministrator, Text: "a constraint of the policy keeps the SELinux user " + user + " from what is of other users; the object would have to be of the user " + user}).Note(notes...)
 	}
@@ -46,7 +46,7 @@ func deny(p *check.Pass, q question, a Answer, also ...question) check.Verdict {
 			check.Printable(subject), perms, aboutOf(q), q.class, check.Printable(q.object))
 		return p.Deny(reason, check.Change{Kind: check.AskAdministrator, Text: "no allow rule lifts a constraint: user, role or level of one of the two have to be others (seinfo --constrain shows them)"}).Note(notes...)
 	}
-	changes := append(labels(p, subject, q), ports(p, subject, q)...)
+	changes := append(labels(p, q), ports(p, q)...)
 	if rule, ok := Rule(subject, q.without, "process2", q.lacking); ok {
 		changes = append(changes, check.Change{Kind: check.AddPolicyRule, Name: "selinux", Value: rule, Risk: check.MediumRisk,
 			Assume: []check.Assumption{check.AssumeIs(&Access, accessKey(subject, q.without, "process2", q.lacking), Answer{})},
@@ -92,18 +92,18 @@ func rulesFor(list []question) (rules string, assume []check.Assumption) {
 
 // allows says whether the policy is known to allow all that a question asks for, of an
 // object of another context. It is no evidence of the refusal.
-func allows(p *check.Pass, subject, object string, q question) bool {
-	if strings.ContainsAny(subject+object, " \t\n\x00") {
+func allows(p *check.Pass, object string, q question) bool {
+	if strings.ContainsAny(q.subject+object, " \t\n\x00") {
 		return false
 	}
-	a, err := Access.Get(p.World, accessKey(subject, object, q.class, q.perms))
+	a, err := Access.Get(p.World, accessKey(q.subject, object, q.class, q.perms))
 	return err == nil && len(a.Denied) == 0
 }
 
 // otherLevel says whether it is the level of the object alone that is refused:
 // with that of the subject, the policy allows the access.
-func otherLevel(p *check.Pass, subject string, q question) (context string, ok bool) {
-	s, o := parts(subject), parts(q.object)
+func otherLevel(p *check.Pass, q question) (context string, ok bool) {
+	s, o := parts(q.subject), parts(q.object)
 	if len(s) < 4 || len(o) < 4 {
 		return "", false
 	}
@@ -113,21 +113,18 @@ func otherLevel(p *check.Pass, subject string, q question) (context string, ok b
 	}
 	o[3] = low
 	context = strings.Join(o, ":")
-	return context, allows(p, subject, context, q)
+	return context, allows(p, context, q)
 }
 
 // otherUser is the same for SELinux users, which policies may keep apart (UBAC).
-func otherUser(p *check.Pass, subject string, q question) (user string, ok bool) {
-	s, o := parts(subject), parts(q.object)
+func otherUser(p *check.Pass, q question) (user string, ok bool) {
+	s, o := parts(q.subject), parts(q.object)
 	if len(s) < 3 || len(o) < 3 || s[0] == o[0] {
 		return "", false
 	}
 	o[0] = s[0]
-	return s[0], allows(p, subject, strings.Join(o, ":"), q)
+	return s[0], allows(p, strings.Join(o, ":"), q)
 }
-
-// parts are user, role, type and, where there is one, level of a context.
-func parts(context string) []string { return strings.SplitN(context, ":", 4) }
 
 func levelOf(context string) string {
 	if f := parts(context); len(f) == 4 {
@@ -169,7 +166,7 @@ func kindWord(q question) string {
 
 // labels are the changes of the object's label that would let the access through:
 // first the label that the policy wants there, then one of those that it keeps for such a use.
-func labels(p *check.Pass, subject string, q question) (changes []check.Change) {
+func labels(p *check.Pass, q question) (changes []check.Change) {
 	if q.key == "" || q.object == "" {
 		return nil
 	}
@@ -191,22 +188,22 @@ func labels(p *check.Pass, subject string, q question) (changes []check.Change) 
 			n[2] = w[2]
 			c.Value = strings.Join(n, ":")
 		}
-		if allows(p, subject, c.Value, q) {
+		if allows(p, c.Value, q) {
 			c.Assume = relabelled(q, c.Value)
 			return []check.Change{c}
 		}
 	}
-	for _, typ := range keeps[domain(subject)] {
+	for _, typ := range keeps[domain(q.subject)] {
 		n := slices.Clone(current)
 		if n[2] == typ {
 			continue
 		}
 		n[2] = typ
-		if s := parts(subject); len(s) == 4 && len(n) == 4 {
+		if s := parts(q.subject); len(s) == 4 && len(n) == 4 {
 			n[3], _, _ = strings.Cut(s[3], "-")
 		}
 		context := strings.Join(n, ":")
-		if !allows(p, subject, context, q) {
+		if !allows(p, context, q) {
 			continue
 		}
 		return []check.Change{{Kind: check.SetLabel, Path: real, Name: "type", Value: context, Text: kindWord(q), Risk: check.MediumRisk, Assume: relabelled(q, context),
@@ -268,15 +265,15 @@ func rulingOf(p *check.Pass, q question, denied []string) (Ruling, bool) {
 
 // ports are the types that the policy keeps for ports of a service, where it would allow
 // the access to one of them.
-func ports(p *check.Pass, subject string, q question) (changes []check.Change) {
+func ports(p *check.Pass, q question) (changes []check.Change) {
 	current := parts(q.object)
 	if q.portKey == "" || len(current) < 3 {
 		return nil
 	}
-	for _, typ := range keepsPorts[domain(subject)] {
+	for _, typ := range keepsPorts[domain(q.subject)] {
 		n := slices.Clone(current)
 		n[2] = typ
-		if context := strings.Join(n, ":"); typ != current[2] && allows(p, subject, context, q) {
+		if context := strings.Join(n, ":"); typ != current[2] && allows(p, context, q) {
 			return []check.Change{{Kind: check.LabelPort, Path: strconv.Itoa(q.port), Name: q.protocol, Value: typ, Risk: check.LowRisk, Assume: []check.Assumption{check.AssumeIs(&PortContext, q.portKey, task.Text{S: context})}}}
 		}
 	}

@@ -47,10 +47,12 @@ func judge(p *check.Pass, h module.Hook) check.Verdict {
 		return capable(p, h, subject, enforceErr)
 	}
 	list, known := questions(p, h, subject)
-	for i, q := range list {
-		if q.subject == "" {
-			q.subject = subject
+	for i := range list {
+		if list[i].subject == "" {
+			list[i].subject = subject
 		}
+	}
+	for i, q := range list {
 		a, err := q.ask(p)
 		if err != nil {
 			if v, ok := recorded(p, subject, q); ok {
@@ -70,7 +72,7 @@ func judge(p *check.Pass, h module.Hook) check.Verdict {
 			}
 			return p.UnknownFor("the policy does not allow it; whether SELinux enforces could not be read: " + enforceErr.Error())
 		}
-		v := deny(p, q, a, others(p, subject, list[i+1:])...)
+		v := deny(p, q, a, others(p, list[i+1:])...)
 		if q.errno != 0 {
 			v = v.With(q.errno)
 		}
@@ -98,11 +100,8 @@ func (q question) ask(p *check.Pass) (Answer, error) {
 
 // others are what else the policy does not allow at the same hook: one rule has to
 // allow it all.
-func others(p *check.Pass, subject string, rest []question) (list []question) {
+func others(p *check.Pass, rest []question) (list []question) {
 	for _, q := range rest {
-		if q.subject == "" {
-			q.subject = subject
-		}
 		if a, err := q.ask(p); err == nil && len(a.Denied) > 0 && !a.Permissive {
 			q.denied = a.Denied
 			list = append(list, q)

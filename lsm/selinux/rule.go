@@ -22,9 +22,12 @@ func Rule(subject, object, class string, perms []string) (string, bool) {
 	return fmt.Sprintf("(allow %s %s (%s (%s)))\n", source, target, class, strings.Join(perms, " ")), true
 }
 
-// typeOf is the type of a context, "user:role:type[:level]".
+// parts are user, role, type and, where there is one, level of a context.
+func parts(context string) []string { return strings.SplitN(context, ":", 4) }
+
+// typeOf is the type of a context.
 func typeOf(context string) (string, bool) {
-	f := strings.SplitN(context, ":", 4)
+	f := parts(context)
 	if len(f) < 3 || !identifier(f[2]) {
 		return "", false
 	}
