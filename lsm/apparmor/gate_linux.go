@@ -71,33 +71,29 @@ func judge(p *check.Pass, hook, label string) check.Verdict {
 	}
 	unknown := ""
 	var refused []*request
-	var first Perms
 	for i := range asks {
 		r := &asks[i]
 		if r.profile.Mode == "" || r.profile.Mode == "mixed" || r.profile.Mode == "user" {
 			unknown = "the mode of the profile " + check.Printable(r.profile.Name) + " is not known"
 			continue
 		}
-		a, err := Query.ReadErr(p, r.profile.Name+"\x00"+r.key)
-		if err != nil {
+		if r.answer, err = r.ask(p); err != nil {
 			unknown = "the task is confined by the profile " + check.Printable(label) + ", which could not be asked: " + err.Error()
 			if p.Op.Is("kill", "tkill", "tgkill") && r.profile.Name != label && len(own) == 0 {
 				unknown = "the profile " + check.Printable(r.profile.Name) + " of the other process could not be asked: " + err.Error()
 			}
 			continue
 		}
-		switch d, why := r.decide(a); d {
+		switch d, why := r.decide(r.answer); d {
 		case check.Denies:
-			if refused = append(refused, r); len(refused) == 1 {
-				first = a
-			}
+			refused = append(refused, r)
 		case check.Unknown:
 			unknown = why
 		}
 	}
 	switch {
 	case len(refused) > 0:
-		return deny(p, refused, first)
+		return deny(p, refused)
 	case unknown != "":
 		if v, ok := byRecord(p, hook, own, asks); ok {
 			return errnoOf(p, v)
@@ -138,23 +134,16 @@ func (r *request) decide(a Perms) (check.Decision, string) {
 	return check.Allows, ""
 }
 
-// deny is the verdict where these questions were refused, the first of them
-// with that answer. What opens the gate is all of their rules together.
-func deny(p *check.Pass, refused []*request, first Perms) check.Verdict {
+// deny is the verdict where these questions were refused. What opens the gate
+// is all of their rules together.
+func deny(p *check.Pass, refused []*request) check.Verdict {
 	var changes []check.Change
 	var assume []check.Assumption
 	for _, r := range refused {
-		missing, need := r.need, r.need
-		if a, err := Query.ReadErr(p, r.profile.Name+"\x00"+r.key); err == nil {
-			missing &^= a.Allow
-		}
-		rule := r.rule
-		if r.rulefor != nil {
-			rule = r.rulefor(missing)
-		}
-		assume = append(assume, check.Assume(&Query, r.profile.Name+"\x00"+r.key, func(q Perms) Perms {
-			q.Allow |= need
-			q.Quiet &^= need
+		rule := r.ruleFor(r.missing())
+		assume = append(assume, check.Assume(&Query, r.question(), func(q Perms) Perms {
+			q.Allow |= r.need
+			q.Quiet &^= r.need
 			return q
 		}))
 		i := slices.IndexFunc(changes, func(c check.Change) bool { return c.Path == r.profile.Name })
@@ -166,9 +155,8 @@ func deny(p *check.Pass, refused []*request, first Perms) check.Verdict {
 		}
 	}
 	r := refused[0]
-	missing := r.need &^ first.Allow
 	reason := "the AppArmor profile " + check.Printable(r.profile.Name) + " has no rule that lets it " + r.what
-	if first.Quiet&missing != 0 {
+	if r.answer.Quiet&r.missing() != 0 {
 		reason = "the AppArmor profile " + check.Printable(r.profile.Name) + " has a deny rule against letting it " + r.what
 		changes[0].Text = "narrow the deny rule that covers it, which a rule that allows does not override"
 	}

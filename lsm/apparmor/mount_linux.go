@@ -50,7 +50,7 @@ func mounts(p *check.Pass, hook string, own []Profile) ([]request, error) {
 		r := request{profile: pr, key: class + data, need: need, what: what, rule: rule}
 		if need == mayMount {
 			// A rule may look at the data of the call too, which the operation does not hold.
-			if a, err := Query.ReadErr(p, pr.Name+"\x00"+r.key); err == nil && a.Allow&mayMount == 0 && a.Allow&0x40 != 0 {
+			if a, err := r.ask(p); err == nil && a.Allow&mayMount == 0 && a.Allow&0x40 != 0 {
 				r.shaky = "a rule of the profile looks at the mount's data, which is not known"
 			}
 		}

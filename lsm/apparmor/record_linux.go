@@ -102,15 +102,12 @@ func byRecord(p *check.Pass, hook string, own []Profile, asks []request) (check.
 		if q.file && trimmed(q.key[1:]) != trimmed(r.Field("name")) {
 			continue
 		}
-		what, rule = q.what, q.rule
-		if denied := lettersIn(r.Field("denied_mask")); q.rulefor != nil {
-			if denied == 0 {
-				denied = q.need
-			}
-			rule = q.rulefor(denied)
+		denied := lettersIn(r.Field("denied_mask"))
+		if denied == 0 {
+			denied = q.need
 		}
-		need := q.need
-		change.Assume = append(change.Assume, check.AssumeIs(&Query, q.profile.Name+"\x00"+q.key, Perms{Allow: need, Owner: q.owner == check.Allows}))
+		what, rule = q.what, q.ruleFor(denied)
+		change.Assume = append(change.Assume, check.AssumeIs(&Query, q.question(), Perms{Allow: q.need, Owner: q.owner == check.Allows}))
 	}
 	if rule == "" && r.Field("name") != "" && lettersIn(r.Field("denied_mask")) != 0 {
 		rule = fileRule(r.Field("name"), lettersIn(r.Field("denied_mask")))

@@ -23,8 +23,25 @@ type request struct {
 	what    string                      // for people: "read /data/secret"
 	rule    string                      // allows exactly this
 	rulefor func(missing uint32) string // in its stead, where it depends on what is missing
+	answer  Perms                       // once it was asked
 	shaky   string                      // why even an answer that refuses decides nothing; "" if it does
 	loose   string                      // why even an answer that allows decides nothing; "" if it does
+}
+
+// question is the key of Query.
+func (r *request) question() string { return r.profile.Name + "\x00" + r.key }
+
+func (r *request) ask(p *check.Pass) (Perms, error) { return Query.ReadErr(p, r.question()) }
+
+// missing are the bits that the answer does not allow.
+func (r *request) missing() uint32 { return r.need &^ r.answer.Allow }
+
+// ruleFor is the rule that allows these bits.
+func (r *request) ruleFor(missing uint32) string {
+	if r.rulefor != nil {
+		return r.rulefor(missing)
+	}
+	return r.rule
 }
 
 func owns(p *check.Pass, uid uint32) check.Decision {
@@ -44,12 +61,16 @@ func onFile(p *check.Pass, profiles []Profile, role check.Role, doing string, ne
 	if err != nil {
 		return nil, err
 	}
+	return aboutFile(profiles, name, owner, doing, need), nil
+}
+
+func aboutFile(profiles []Profile, name string, owner check.Decision, doing string, need uint32) []request {
 	var out []request
 	for _, pr := range profiles {
 		out = append(out, request{profile: pr, key: string([]byte{classFile}) + name, need: need, owner: owner, file: true,
 			what: doing + " " + check.Printable(name), rulefor: func(missing uint32) string { return fileRule(name, missing) }})
 	}
-	return out, nil
+	return out
 }
 
 // onPeer is a question about another label.
@@ -171,12 +192,7 @@ func renames(p *check.Pass, own []Profile) ([]request, error) {
 	if exists && f.IsDir() != strings.HasSuffix(name, "/") { // the flag that it is a directory is the old object's
 		return nil, errors.New("a directory and something else")
 	}
-	owner := owns(p, f.UID)
-	for _, pr := range own {
-		from = append(from, request{profile: pr, key: string([]byte{classFile}) + name, need: dst, owner: owner, file: true,
-			what: "rename to " + check.Printable(name), rulefor: func(missing uint32) string { return fileRule(name, missing) }})
-	}
-	return from, nil
+	return append(from, aboutFile(own, name, owns(p, f.UID), "rename to", dst)...), nil
 }
 
 // links is file.c:profile_path_link: the name has to be linkable, and to that object.
@@ -199,12 +215,12 @@ func links(p *check.Pass, own []Profile) ([]request, error) {
 		pair.key += "\x00" + target
 		out = append(out, first, pair)
 		// The subset test: what the link allows, the object has to allow too.
-		a, err := Query.ReadErr(p, pr.Name+"\x00"+pair.key)
+		a, err := pair.ask(p)
 		if err != nil {
 			return nil, err
 		}
 		if a.Allow&mayLink != 0 && a.Allow&mayLock != 0 {
-			b, err := Query.ReadErr(p, pr.Name+"\x00"+first.key)
+			b, err := first.ask(p)
 			if err != nil {
 				return nil, err
 			}
@@ -318,7 +334,6 @@ func traces(p *check.Pass, own []Profile) ([]request, error) {
 	what := fmt.Sprintf("%s pid %d (%s)", word, p.Op.Int("pid"), check.Printable(peer))
 	out := onPeer(own, classPtrace, "", peer, need, what, "ptrace ("+word+") peer="+peerName(peer)+",")
 	for i := range out { // a profile of old, without the class, is asked for CAP_SYS_PTRACE
-		out[i].shaky = ""
 		if caps, ok := task.Caps.Read(p, ""); !ok || caps.Hidden.Has(unix.CAP_SYS_PTRACE) {
 			out[i].loose = "a profile without rules for ptrace asks for the capability in their stead"
 		}
