@@ -28,7 +28,7 @@ var Caps = check.Probe[CapState]{Name: "caps", Source: "capget(2)", Text: format
 		if err != nil || !mayHide(k) {
 			return c, err
 		}
-		return c.hidden(k)
+		return c.hidden(k), nil
 	}
 	st, err := Status.Get(k.World(), "")
 	if err != nil {
@@ -36,19 +36,18 @@ var Caps = check.Probe[CapState]{Name: "caps", Source: "capget(2)", Text: format
 	}
 	if mayHide(k) {
 		if c, err := capget(k.Task().TID); err == nil {
-			return c.hidden(k)
+			return c.hidden(k), nil
 		}
 	}
 	return st.CapState(), nil
 }}
 
 // hidden adds what procfs shows and capget(2) does not.
-func (c CapState) hidden(k *check.Kernel) (CapState, error) {
-	st, err := Status.Get(k.World(), "")
-	if err == nil {
+func (c CapState) hidden(k *check.Kernel) CapState {
+	if st, err := Status.Get(k.World(), ""); err == nil {
 		c.Hidden, c.Permitted = st.CapEff&^c.Effective, st.CapPrm
 	}
-	return c, nil
+	return c
 }
 
 // mayHide says whether an AppArmor profile may take capabilities off.

@@ -82,8 +82,8 @@ func covering(p *check.Pass, marks Marks, wanted uint64) (m Mark, sure, found bo
 // what was seen, or it may refuse what nobody has tried.
 func blamed(p *check.Pass, marks Marks, m Mark, sure bool) check.Verdict {
 	who := fmt.Sprintf("%s (process %d)", check.Printable(m.Name), m.PID)
-	others := func(x Mark) bool { return x.PID == m.PID }
-	opened := Marks{List: slices.DeleteFunc(slices.Clone(marks.List), others), Unseen: marks.Unseen}
+	its := func(x Mark) bool { return x.PID == m.PID }
+	opened := Marks{List: slices.DeleteFunc(slices.Clone(marks.List), its), Unseen: marks.Unseen}
 	assume := []check.Assumption{check.AssumeIs(&Listening, "", opened)}
 	change := check.Change{Kind: check.AskAdministrator, Text: "let " + who + " allow it in its own rules; whether it refuses is seen in its log, or by trying while it is stopped", Assume: assume}
 	if m.Name == "fapolicyd" {

@@ -36,7 +36,7 @@ var bootLevel = check.Probe[task.Text]{Name: "lockdown_boot", Source: "/proc/cmd
 // Gate is security_locked_down(reason).
 func Gate(r Reason) check.Gate {
 	return check.Gate{Doc: &doc, Param: "(" + r.String() + ")", Run: func(p *check.Pass) check.Verdict {
-		return Judge(p, r, check.Change{Kind: check.AskAdministrator, Text: "lockdown holds for everybody until the machine is booted without it. " + sentence(reasons[r].instead)})
+		return Judge(p, r, instead(r))
 	}}
 }
 
@@ -99,4 +99,8 @@ func recorded(p *check.Pass, r Reason) bool {
 	return false
 }
 
-func sentence(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
+// instead is what is left to do where nothing lifts lockdown.
+func instead(r Reason) check.Change {
+	s := reasons[r].instead
+	return check.Change{Kind: check.AskAdministrator, Text: "lockdown holds for everybody until the machine is booted without it. " + strings.ToUpper(s[:1]) + s[1:]}
+}

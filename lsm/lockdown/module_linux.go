@@ -62,8 +62,7 @@ func ModuleGate() check.Gate {
 			return p.AllowFor("the module is signed with a key that the kernel trusts")
 		}
 		sign := check.Change{Kind: check.SignModule, Path: path, Assume: []check.Assumption{check.AssumeIs(&signatureOf, path, Signature{Appended: true, Trusted: true})}}
-		v := Judge(p, ModuleSignature, sign,
-			check.Change{Kind: check.AskAdministrator, Text: "lockdown holds for everybody until the machine is booted without it. " + sentence(reasons[ModuleSignature].instead)})
+		v := Judge(p, ModuleSignature, sign, instead(ModuleSignature))
 		if v.Decision != check.Denies {
 			return v
 		}
