@@ -44,10 +44,7 @@ func (r *renderer) apparmorAt(p container.Place) {
 		r.add(check.Remedy{For: "lxc", Title: "add one rule to the profile that LXC makes for the container", Snippet: "# the configuration of the container\nlxc.apparmor.raw = " + strings.ReplaceAll(c.Value, "\n", "\nlxc.apparmor.raw = ") + "\n", SnippetKind: "ini",
 			Warning: "It counts when the container is started again.", Verify: [][]string{{"cat", "/proc/self/attr/apparmor/current"}}})
 	case container.Incus:
-		name := p.ID
-		if name == "" {
-			name = "NAME"
-		}
+		name := orName(p)
 		r.add(check.Remedy{For: "incus", Title: "add one rule to the profile that Incus makes for the container", Commands: [][]string{{"incus", "config", "set", name, "raw.apparmor", c.Value}, {"incus", "restart", name}},
 			Warning: "What raw.apparmor holds already has to be kept: incus config get shows it.", Verify: [][]string{{"incus", "config", "get", name, "raw.apparmor"}}})
 	default:

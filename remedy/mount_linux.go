@@ -8,6 +8,7 @@ import (
 	"github.com/go-eperm/eperm/check"
 	"github.com/go-eperm/eperm/container"
 	"github.com/go-eperm/eperm/inode"
+	"github.com/go-eperm/eperm/sysctl"
 )
 
 // The changes to mounts and settings.
@@ -39,11 +40,11 @@ func (r *renderer) subject() string {
 
 func (r *renderer) remount() {
 	c := r.change
-	if plainWord(c.Value) == "" { // an option of the file system, not of a mount: it is the host's, wherever the process runs
+	word := plainWord(c.Value)
+	if word == "" { // an option of the file system, not of a mount: it is the host's, wherever the process runs
 		r.add(check.Remedy{For: "host", Title: "remount it with " + c.Value, Commands: [][]string{{"mount", "-o", "remount," + c.Value, c.Path}}, Verify: [][]string{{"findmnt", "-no", "OPTIONS", c.Path}}})
 		return
 	}
-	word := plainWord(c.Value)
 	subject := r.subject()
 	if subject == "" || subject == "/" {
 		subject = c.Path
@@ -174,7 +175,7 @@ func (r *renderer) setSysctl(name, value string) {
 	was := r.change // where a file below /proc/sys lies on a read-only mount
 	r.change = check.Change{Kind: check.SetSysctl, Name: name, Value: value, Risk: was.Risk}
 	defer func() { r.change = was }()
-	file := "/proc/sys/" + strings.ReplaceAll(name, ".", "/")
+	file := sysctl.File(name)
 	r.everywhere(func(p container.Place) {
 		if p.Container() && sysctlOf(name) != "" {
 			title := "set " + set + " for this container only"
@@ -202,7 +203,6 @@ func (r *renderer) setSysctl(name, value string) {
 				return
 			}
 		}
-		title := "set " + set
 		if p.Container() {
 			why := "the setting is the whole machine's"
 			if sysctlOf(name) != "" {
@@ -212,7 +212,7 @@ func (r *renderer) setSysctl(name, value string) {
 				Snippet: "# /etc/sysctl.d/60-" + strings.ReplaceAll(name, ".", "-") + ".conf of the host\n" + name + " = " + value + "\n"})
 			return
 		}
-		r.add(check.Remedy{For: "host", Title: title, Commands: [][]string{{"sysctl", "-w", set}}, SnippetKind: "ini",
+		r.add(check.Remedy{For: "host", Title: "set " + set, Commands: [][]string{{"sysctl", "-w", set}}, SnippetKind: "ini",
 			Snippet: "# /etc/sysctl.d/60-" + strings.ReplaceAll(name, ".", "-") + ".conf, to keep it\n" + name + " = " + value + "\n", Verify: [][]string{{"sysctl", "-n", name}}})
 	})
 }

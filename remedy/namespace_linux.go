@@ -65,17 +65,14 @@ func (r *renderer) mapID() {
 	}
 	m, err := userns.Map.Get(r.w, c.Name)
 	verify := [][]string{{"cat", "/proc/self/" + c.Name + "_map"}, {"stat", "-c", "%u:%g", argument(c.Path)}}
-	mine := r.uid()
+	mine, tool := r.uid(), "chown"
 	if c.Name == "gid" {
-		mine = r.gid()
+		mine, tool = r.gid(), "chgrp"
 	}
+	give := func(id uint32) [][]string { return [][]string{{tool, fmt.Sprint(id), "PATH-OUTSIDE"}} }
 	outside, mapped := uint32(0), false
 	if err == nil && mine >= 0 {
 		outside, mapped = m.Outside(uint32(mine))
-	}
-	give := []string{"chown", fmt.Sprint(outside), "PATH-OUTSIDE"}
-	if c.Name == "gid" {
-		give = []string{"chgrp", fmt.Sprint(outside), "PATH-OUTSIDE"}
 	}
 	r.everywhere(func(p container.Place) {
 		switch {
@@ -87,21 +84,18 @@ func (r *renderer) mapID() {
 		case p.Kind == container.Kubernetes:
 			r.inPod(p, "have the volume's files handed to a group that the pod maps, when it is mounted", podSpec{podSecurity: []string{"fsGroup: " + strconv.Itoa(max(r.gid(), 1))}}, levelRestricted).Verify = verify
 		case p.Kind == container.Docker && mapped, p.Kind == container.LXC && mapped, p.Kind == container.Incus && mapped, p.Kind == container.Nspawn && mapped:
-			r.add(check.Remedy{For: "host", Title: fmt.Sprintf("give the file, from outside, to the id that %s %d of the container is there: %d", c.Name, mine, outside), Commands: [][]string{give}, Verify: verify})
+			r.add(check.Remedy{For: "host", Title: fmt.Sprintf("give the file, from outside, to the id that %s %d of the container is there: %d", c.Name, mine, outside), Commands: give(outside), Verify: verify})
 			return
 		case p.Kind == container.Incus:
 			r.add(check.Remedy{For: "incus", Title: "shift the ids of the volume", Commands: [][]string{{"incus", "config", "device", "set", orName(p), "DEVICE", "shift=true"}}, Verify: verify})
 		}
 		if mapped {
-			r.add(check.Remedy{For: "host", Title: fmt.Sprintf("give the file, from outside, to an id that is mapped: %s %d here is %d in the parent namespace", c.Name, mine, outside), Commands: [][]string{give}, Verify: verify})
+			r.add(check.Remedy{For: "host", Title: fmt.Sprintf("give the file, from outside, to an id that is mapped: %s %d here is %d in the parent namespace", c.Name, mine, outside), Commands: give(outside), Verify: verify})
 		} else {
 			x := check.Remedy{For: "host", Title: "give the file to an id that is mapped, from outside", Commands: [][]string{{"chown", "UID:GID", "PATH-OUTSIDE"}}, Verify: verify}
 			if err == nil && len(m.Ranges) > 0 {
 				x.Title += fmt.Sprintf(": %d is %s %d in here", m.Ranges[0].Outside, c.Name, m.Ranges[0].Inside)
-				x.Commands[0] = []string{map[string]string{"gid": "chgrp"}[c.Name], fmt.Sprint(m.Ranges[0].Outside), "PATH-OUTSIDE"}
-				if c.Name != "gid" {
-					x.Commands[0][0] = "chown"
-				}
+				x.Commands = give(m.Ranges[0].Outside)
 			}
 			r.add(x)
 		}

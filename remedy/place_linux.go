@@ -15,7 +15,7 @@ import (
 func (r *renderer) special(p container.Place) bool {
 	switch p.Kind {
 	case container.CRIO:
-		return r.inCRI(p)
+		return r.inCRI()
 	case container.LXC, container.Incus, container.Nspawn:
 		return r.inSystemContainer(p)
 	case container.Snap, container.Flatpak, container.Bubblewrap:
@@ -58,7 +58,7 @@ func (r *renderer) ulimit() (name, value string) {
 }
 
 // inCRI is for CRI-O without Kubernetes: the JSON that crictl(1) takes (k8s.io/cri-api, runtime/v1).
-func (r *renderer) inCRI(_ container.Place) bool {
+func (r *renderer) inCRI() bool {
 	c := r.change
 	give := func(title, file string, path []string, value string) bool {
 		r.add(check.Remedy{For: "cri-o", Title: title + ": this, in " + file, Snippet: nested(path, value), SnippetKind: "json",

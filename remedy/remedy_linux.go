@@ -74,23 +74,18 @@ func Render(w *check.World, op *check.Operation, c check.Change, then string) []
 	case check.ClearNoNewPrivs:
 		r.noNewPrivs()
 	case check.AddPolicyRule:
-		if c.Name == "apparmor" {
+		switch c.Name {
+		case "apparmor":
 			r.apparmor()
-			break
-		}
-		if c.Name == "selinux" {
+		case "selinux":
 			r.selinux()
-			break
-		}
-		if c.Name == "nftables" {
+		case "nftables":
 			r.firewall()
-			break
-		}
-		if c.Name == "fapolicyd" {
+		case "fapolicyd":
 			r.fapolicyd()
-			break
+		default:
+			r.add(check.Remedy{For: "host", Title: "add one rule to the policy of " + c.Name, Snippet: c.Value})
 		}
-		r.add(check.Remedy{For: "host", Title: "add one rule to the policy of " + c.Name, Snippet: c.Value})
 	case check.RestoreLabel:
 		r.restoreLabel()
 	case check.SetLabel:

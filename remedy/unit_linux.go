@@ -30,8 +30,7 @@ func filtering(unit container.Unit, call string) (container.Setting, bool) {
 // unitLine opens a setting of a unit for what the operation needs and, where
 // the setting is a list, no further (systemd.exec(5): a later line adds to it).
 func unitLine(o *check.Operation, setting string) string {
-	switch setting {
-	case "RestrictNamespaces":
+	if setting == "RestrictNamespaces" {
 		var names []string
 		for _, n := range []struct {
 			name string

@@ -191,11 +191,7 @@ func hexDigits(c byte) string {
 
 // lxcConfig is where the configuration of an LXC container is, as a comment.
 func lxcConfig(p container.Place) string {
-	name := p.ID
-	if name == "" {
-		name = "NAME"
-	}
-	return "# /var/lib/lxc/" + name + "/config\n"
+	return "# /var/lib/lxc/" + orName(p) + "/config\n"
 }
 
 // orName is the container's name, or a placeholder.
