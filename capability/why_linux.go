@@ -250,13 +250,9 @@ var script = check.Probe[scriptFile]{Name: "script", Source: "/proc/self/cmdline
 		if a == "" || strings.HasPrefix(a, "-") {
 			continue
 		}
-		name := a
-		if !strings.HasPrefix(a, "/") {
-			cwd, err := inode.Cwd.Get(k.World(), "")
-			if err != nil {
-				continue
-			}
-			name = path.Join(cwd.To, a)
+		name, err := inode.Absolute(k.World(), a)
+		if err != nil {
+			continue
 		}
 		if fc, err := File(k.Path(name)); err == nil && fc.Present {
 			return scriptFile{name, fc}, nil

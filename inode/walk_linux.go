@@ -158,12 +158,9 @@ func OpenPath(k *check.Kernel, name string, flags int) (int, error) {
 	if own, ok := ofSelf(k, name); ok {
 		return unix.Open(own, flags, 0)
 	}
-	if !strings.HasPrefix(name, "/") {
-		cwd, err := Cwd.Get(k.World(), "")
-		if err != nil {
-			return -1, err
-		}
-		name = path.Join(cwd.To, name) // lexical: good enough for what other tasks give
+	name, err := Absolute(k.World(), name)
+	if err != nil {
+		return -1, err
 	}
 	root, err := unix.Open(k.ProcPID("root"), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -171,6 +168,19 @@ func OpenPath(k *check.Kernel, name string, flags int) (int, error) {
 	}
 	defer unix.Close(root)
 	return unix.Openat2(root, name, &unix.OpenHow{Flags: uint64(flags), Resolve: unix.RESOLVE_IN_ROOT})
+}
+
+// Absolute is a path of the task's from the root. It is lexical: good enough for
+// what other tasks give.
+func Absolute(w *check.World, name string) (string, error) {
+	if strings.HasPrefix(name, "/") {
+		return name, nil
+	}
+	cwd, err := Cwd.Get(w, "")
+	if err != nil {
+		return "", err
+	}
+	return path.Join(cwd.To, name), nil
 }
 
 // ofSelf is what "/proc/self/…" means to another task.

@@ -23,12 +23,9 @@ func (r *renderer) subject() string {
 	if name == "" {
 		return ""
 	}
-	if !strings.HasPrefix(name, "/") {
-		cwd, err := inode.Cwd.Get(r.w, "")
-		if err != nil {
-			return ""
-		}
-		name = path.Join(cwd.To, name)
+	name, err := inode.Absolute(r.w, name)
+	if err != nil {
+		return ""
 	}
 	if r.op.Is("open", "openat", "openat2", "creat", "truncate", "chmod", "fchmodat", "chown", "fchownat", "execve", "execveat") {
 		if _, err := inode.Stat.Get(r.w, r.op.Str("path")); err == nil {
