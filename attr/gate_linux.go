@@ -70,10 +70,8 @@ func never(f inode.File) bool {
 // which have no fileattr_set. procfs marks the directories of processes itself.
 func without(p *check.Pass, name string, f inode.File) bool {
 	fs, ok := mount.Statfs.Read(p, name)
-	return ok && (kernfs[fs.Magic] || fs.Magic == procfs && !f.IsDir())
+	return ok && (kernfs[fs.Magic] || fs.Magic == unix.PROC_SUPER_MAGIC && !f.IsDir())
 }
-
-const procfs = 0x9fa0 // PROC_SUPER_MAGIC
 
 // kernfs are the magic numbers of sysfs, cgroup, cgroup2, debugfs, tracefs,
 // securityfs, configfs, devpts, mqueue, bpf, pipefs, sockfs (include/uapi/linux/magic.h).
@@ -89,7 +87,7 @@ func guarded(name string) bool {
 func Clear(name, letter string, bit uint64) check.Change {
 	drop := func(f inode.File) inode.File { f.Attrs &^= bit; return f }
 	return check.Change{
-		Kind: check.ClearAttribute, Path: name, Value: letter, Cap: 9,
+		Kind: check.ClearAttribute, Path: name, Value: letter, Cap: unix.CAP_LINUX_IMMUTABLE,
 		Risk: check.MediumRisk,
 		Warn: "The attribute is deliberate protection (resolv.conf, audit logs, hardened configuration): confirm the intent first, and set it again afterwards.",
 		Assume: []check.Assumption{

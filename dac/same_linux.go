@@ -109,21 +109,20 @@ func granted(p *check.Pass, s Subject, f inode.File, acl inode.ACL, want uint32)
 	}
 	const nobody, other = unmappedACL - 1, unmappedACL - 2 // ids that nothing else here has
 	for view := range 16 {
-		is := func(bit int, may bool) bool { return may && view&bit != 0 }
 		v, g, entries := f, s, inode.ACL{Entries: slices.Clone(acl.Entries)}
-		if owner && !is(1, owner) {
+		if owner && view&1 == 0 {
 			v.UID = nobody
 		}
 		if group {
-			if v.GID = other; is(2, group) {
+			if v.GID = other; view&2 != 0 {
 				g.Groups = append(slices.Clone(s.Groups), other)
 			}
 		}
 		for i, e := range entries.Entries {
 			switch {
-			case e.ID == unmappedACL && e.Tag == inode.ACLUser && is(4, user):
+			case e.ID == unmappedACL && e.Tag == inode.ACLUser && user && view&4 != 0:
 				entries.Entries[i].ID = s.UID
-			case e.ID == unmappedACL && e.Tag == inode.ACLGroup && is(8, member):
+			case e.ID == unmappedACL && e.Tag == inode.ACLGroup && member && view&8 != 0:
 				entries.Entries[i].ID = s.GID
 			}
 		}

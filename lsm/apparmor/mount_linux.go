@@ -59,6 +59,9 @@ func mounts(p *check.Pass, hook string, own []Profile) ([]request, error) {
 	return out, nil
 }
 
+// propagation is the flags of which each is a change of propagation.
+const propagation = unix.MS_SHARED | unix.MS_PRIVATE | unix.MS_SLAVE | unix.MS_UNBINDABLE
+
 // mountArguments are device, type and flags as the kernel matches them
 // (lsm.c:apparmor_sb_mount).
 func mountArguments(p *check.Pass) (device, fstype string, flags uint64, err error) {
@@ -72,15 +75,14 @@ func mountArguments(p *check.Pass) (device, fstype string, flags uint64, err err
 		name, _, _, err := named(p, check.Source, false)
 		return name, err
 	}
-	const change = unix.MS_SHARED | unix.MS_PRIVATE | unix.MS_SLAVE | unix.MS_UNBINDABLE
 	switch {
 	case flags&unix.MS_REMOUNT != 0:
 		return "", "", flags, nil
 	case flags&unix.MS_BIND != 0:
 		device, err = source()
 		return device, "", flags & (unix.MS_REC | unix.MS_BIND), err
-	case flags&change != 0:
-		return "", "", flags & (change | unix.MS_REC | unix.MS_SILENT), nil
+	case flags&propagation != 0:
+		return "", "", flags & (propagation | unix.MS_REC | unix.MS_SILENT), nil
 	case flags&unix.MS_MOVE != 0:
 		device, err = source()
 		return device, "", unix.MS_MOVE, err
@@ -119,7 +121,7 @@ var needsDevice = check.Probe[task.Flag]{Name: "fs_device", Source: "/proc/files
 // mountRule is the rule for exactly this mount (apparmor.d(5), "Mount Rules").
 func mountRule(target, device, fstype string, flags uint64) string {
 	var options []string
-	const recursive = unix.MS_BIND | unix.MS_SHARED | unix.MS_PRIVATE | unix.MS_SLAVE | unix.MS_UNBINDABLE
+	const recursive = unix.MS_BIND | propagation
 	rec := flags&unix.MS_REC != 0 && flags&recursive != 0 // one word for both: rbind
 	for _, f := range mountFlags {
 		switch {
@@ -128,7 +130,7 @@ func mountRule(target, device, fstype string, flags uint64) string {
 			options = append(options, "r"+f.set)
 		case flags&f.bit != 0:
 			options = append(options, f.set)
-		case f.not != "" && flags&(unix.MS_BIND|unix.MS_MOVE|unix.MS_SHARED|unix.MS_PRIVATE|unix.MS_SLAVE|unix.MS_UNBINDABLE) == 0:
+		case f.not != "" && flags&(recursive|unix.MS_MOVE) == 0:
 			options = append(options, f.not)
 		}
 	}
