@@ -52,7 +52,17 @@ type seen struct {
 	Cause, Capability, Certainty, Text, World string
 }
 
+// run runs the case in a test that is named by the ids: -run TestClauses/././sigaltstack.EPERM.1.
 func (l live) run(t *testing.T, n *tally) {
+	title := t.Name()
+	if l.ids == "" {
+		l.provoke(t, n, title)
+		return
+	}
+	t.Run(l.ids, func(t *testing.T) { l.provoke(t, n, title) })
+}
+
+func (l live) provoke(t *testing.T, n *tally, title string) {
 	kerneltest.Require(t, kerneltest.Root)
 	if l.needs.Name() != "" {
 		if l.needs.Missing() != "" {
@@ -121,7 +131,7 @@ func (l live) run(t *testing.T, n *tally) {
 	require.Contains(t, unwrapped(got.Text), unwrapped(l.says))
 	replays(t, got)
 	if *recordWorlds {
-		record(t, dir, got)
+		record(t, title, dir, got)
 	}
 
 	if l.cap != capability.None && !l.untraced && l.cause != eperm.FileMode && l.cause != eperm.FileCapability {

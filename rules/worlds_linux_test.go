@@ -45,12 +45,12 @@ func fileName(test string) string {
 }
 
 // record writes a world down, with the directory of the test under a name that stays.
-func record(t *testing.T, dir string, got seen) {
+func record(t *testing.T, title, dir string, got seen) {
 	require.NoError(t, os.MkdirAll(worlds, 0o755))
 	world := strings.ReplaceAll(strings.ReplaceAll(got.World, dir, "/tmp/live"), filepath.Base(dir), "live")
 	world = regexp.MustCompile(`/tmp/go-build\d+/b\d+/rules\.test`).ReplaceAllString(world, "/tmp/app")
 	d := explainWorld(t, explainWorld(t, world).Snapshot()) // the lines are in the order of the names that they have now
-	writeWorld(t, filepath.Join(worlds, fileName(t.Name())), d)
+	writeWorld(t, filepath.Join(worlds, fileName(title)), d)
 }
 
 func writeWorld(t *testing.T, file string, d *eperm.Diagnosis) {

@@ -178,7 +178,8 @@ func coverage() (string, error) {
 	fmt.Fprintf(&b, "## Conditions for EPERM and EACCES\n\n"+
 		"`rules/testdata/clauses.tsv` lists %d conditions under which Linux answers EPERM or EACCES. `go test ./rules -run TestClauses` provokes each\n"+
 		"that is *tested*: in the refused process it compares cause and capability with what the condition says, where a capability decides also with\n"+
-		"the checks that the kernel's tracepoint reports, and takes the cause away where that is possible.\n\n"+
+		"the checks that the kernel's tracepoint reports, and takes the cause away where that is possible. A test is named by\n"+
+		"the conditions that it is for: `-run 'TestClauses/././chown.EPERM.1'`.\n\n"+
 		"| state | conditions | |\n|---|---|---|\n"+
 		"| tested | %d | provoked and explained on the live kernel |\n"+
 		"| open | %d | can be provoked, no test yet |\n"+
