@@ -64,37 +64,75 @@ func classOf(e syscall.Errno) Class {
 // chains that go round in a circle.
 const maxErrors = 256
 
-// errnoOf finds the first errno of the tree that is a failure of permission.
+// errnoOf finds the errno of the tree that is a failure of permission: the first
+// that says so by itself, else the bare fs.ErrPermission, else one of what is
+// unavailable. op.FromError goes by the same order.
 func errnoOf(err error) (syscall.Errno, Class) {
-	budget := maxErrors
-	return searchErrno(err, &budget)
+	r := refusalOf(err)
+	return r.errno, r.class
 }
 
-func searchErrno(err error, budget *int) (syscall.Errno, Class) {
+// A refusal is what an error tree says of one: weight 0 is nothing.
+type refusal struct {
+	errno  syscall.Errno
+	class  Class
+	weight int
+	within *Diagnosis // that it was explained by before
+}
+
+func refusalOf(err error) refusal {
+	budget := maxErrors
+	return search(err, &budget)
+}
+
+func search(err error, budget *int) (r refusal) {
 	for err != nil && *budget > 0 {
 		*budget--
 		switch e := err.(type) {
 		case syscall.Errno:
-			return e, classOf(e)
+			return refusal{e, classOf(e), weightOf(classOf(e)), nil}
 		case *Diagnosis:
 			if e == nil {
-				return 0, NotPermission
+				return refusal{}
 			}
-			return e.Errno, classOf(e.Errno)
+			return refusal{e.Errno, classOf(e.Errno), weightOf(classOf(e.Errno)), e}
 		case interface{ Unwrap() []error }:
-			for _, sub := range e.Unwrap() {
-				if errno, class := searchErrno(sub, budget); class != NotPermission {
-					return errno, class
+			for _, sub := range parts(e) {
+				half := *budget / 2 // so that one that goes round in a circle leaves some to the others
+				*budget -= half
+				if x := search(sub, &half); x.weight > r.weight {
+					r = x
 				}
+				*budget += half
 			}
-			return 0, NotPermission
+			return r
 		}
 		if err == fs.ErrPermission { //nolint:errorlint // the bare sentinel: package os answers it without an errno
-			return syscall.EACCES, Access
+			return refusal{syscall.EACCES, Access, 2, nil}
 		}
 		err = unwrap(err)
 	}
-	return 0, NotPermission
+	return refusal{}
+}
+
+func weightOf(c Class) int {
+	switch c {
+	case NotPermission:
+		return 0
+	case Unavailable:
+		return 1
+	}
+	return 3
+}
+
+// parts are the errors of a join; none where asking for them panics, as with typed nils.
+func parts(e interface{ Unwrap() []error }) (list []error) {
+	defer func() {
+		if recover() != nil {
+			list = nil
+		}
+	}()
+	return e.Unwrap()
 }
 
 // unwrap is errors.Unwrap that survives typed nils.

@@ -59,7 +59,8 @@ type Diagnosis struct {
 	Notes      []string       // further sentences: where a capability was lost, contradictions, what could not be known
 
 	world   *check.World
-	decider int // index of the deciding finding; -1 where there is none
+	given   bool // the operation is the caller's word, not read from the error
+	decider int  // index of the deciding finding; -1 where there is none
 }
 
 // A Forecast is what Preflight found.
@@ -102,8 +103,8 @@ const DefaultTimeout = 250 * time.Millisecond
 // Call it on the goroutine that got the error: credentials belong to threads.
 func Explain(err error, op ...Operation) *Diagnosis { return Explainer{}.Explain(err, op...) }
 
-// Wrap returns err itself (nil included) when there is nothing to add, else
-// the Diagnosis as an error; never a typed nil.
+// Wrap returns err itself (nil included) when there is nothing to add (it may
+// hold a Diagnosis already), else the Diagnosis as an error; never a typed nil.
 func Wrap(err error, op ...Operation) error { return Explainer{}.Wrap(err, op...) }
 
 // Preflight says whether op would be refused. Nothing is attempted.
@@ -120,6 +121,10 @@ func (e Explainer) Explain(err error, op ...Operation) *Diagnosis {
 
 // Wrap is the function Wrap, looking as e says.
 func (e Explainer) Wrap(err error, op ...Operation) error {
+	plain := e.PID == 0 && e.TID == 0 && e.World == nil && len(e.Rules) == 0 && !e.Probes && !e.KernelLog
+	if n := len(op); plain && (n == 0 || op[n-1].IsZero()) && refusalOf(err).within != nil {
+		return err
+	}
 	if d := e.Explain(err, op...); d != nil {
 		return d
 	}

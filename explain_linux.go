@@ -2,6 +2,7 @@ package eperm
 
 import (
 	"fmt"
+	"io/fs"
 	"runtime"
 	"slices"
 	"strings"
@@ -21,7 +22,7 @@ import (
 func Rules() []check.Rule { return rules.All() }
 
 func (e Explainer) explain(err error, errno syscall.Errno, class Class, ops []Operation) *Diagnosis {
-	o := e.operation(err, ops)
+	o, given := e.operation(err, ops)
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	w := e.world()
@@ -29,7 +30,10 @@ func (e Explainer) explain(err error, errno syscall.Errno, class Class, ops []Op
 		return nil
 	}
 	d := e.among(w, variants(o), errno)
-	d.Operation, d.Err = o, err
+	d.Operation, d.Err, d.given = o, err, given
+	if !given {
+		d.relative()
+	}
 	d.plain()
 	return d
 }
@@ -74,19 +78,36 @@ func (e Explainer) among(w *check.World, ops []Operation, errno syscall.Errno) *
 
 func sameGate(a, b check.Gate) bool { return a.Doc == b.Doc && a.Role == b.Role && a.Param == b.Param }
 
-// operation is what was attempted: the caller's word first, then the error's.
-func (e Explainer) operation(err error, ops []Operation) Operation {
+// operation is what was attempted: the caller's word first (given), then that of
+// a diagnosis within the error, then the error's.
+func (e Explainer) operation(err error, ops []Operation) (o Operation, given bool) {
 	if n := len(ops); n > 0 && !ops[n-1].IsZero() {
-		return ops[n-1]
+		return ops[n-1], true
+	}
+	if d := refusalOf(err).within; d != nil && !d.Operation.IsZero() {
+		return d.Operation, d.given
 	}
 	if o, ok := op.FromError(err); ok {
-		return o
+		return o, false
 	}
 	if e.World != nil {
 		o, _ := e.World.Recorded()
-		return o
+		return o, true
 	}
-	return Operation{}
+	return Operation{}, false
+}
+
+// relative takes back what a bare name in an error cannot prove: file systems of os.DirFS
+// shorten their names to what is below their directory, and the error looks like that of os.Open.
+func (d *Diagnosis) relative() {
+	name := d.Operation.Str("path")
+	if !d.Operation.Is("openat", "newfstatat", "readlinkat") || !fs.ValidPath(name) {
+		return
+	}
+	if d.Certainty == Confirmed {
+		d.Certainty = Likely
+	}
+	d.Notes = append(d.Notes, "This is about "+name+" in the working directory. If the name came from a file system of os.DirFS, it is another file: pass the operation with the whole path (op.Open).")
 }
 
 // Preflight is the function Preflight, looking as e says.
@@ -231,6 +252,10 @@ func (e Explainer) diagnose(w *check.World, o Operation, errno syscall.Errno) *D
 		if d.Certainty == Unexplained {
 			d.Summary = "there is no rule for " + strings.Join(missing, ", ") + ", so the cause is not known"
 		}
+		e.without(d, w)
+	case o.Has("relpath") && !o.Has("dirfd"):
+		d.Cause, d.Certainty, d.Evidence, d.Notes = Unknown, Unexplained, nil, nil
+		d.Summary = "the error names " + check.Printable(o.Str("relpath")) + ", below a directory that it does not tell (os.Root): pass the operation with the whole path (package op)"
 		e.without(d, w)
 	case d.Certainty == Unexplained && errno != 0:
 		if d.Summary == "" {

@@ -34,8 +34,12 @@ func (p *Pass) Unknown() Verdict {
 	for i := len(p.trace) - 1; i >= 0; i-- {
 		if f := p.trace[i]; f.err != nil {
 			v.Reason = f.probe.name() + " could not be read: " + f.err.Error()
-			break
+			return v
 		}
+	}
+	v.Reason = "what it looks at is not told"
+	if p.Op.Has("relpath") {
+		v.Reason = printable(p.Op.Str("relpath")) + " is below a directory that only the task knows"
 	}
 	return v
 }

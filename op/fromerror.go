@@ -14,77 +14,124 @@ import (
 
 // FromError reads the operation that an error tells of: *fs.PathError,
 // *os.LinkError, *os.SyscallError, *net.OpError, *exec.Error, wrapped and
-// joined in any way. Go's names are mapped to the calls that Go makes. It is
-// false where no error of the chain says what was attempted; arguments that
-// errors do not hold (the flags of an open, the ids of a chown) stay unset.
+// joined in any way. Of errors that were joined it is that of the first refusal
+// (EPERM, EACCES, EROFS; then fs.ErrPermission; then ENOSYS, EOPNOTSUPP), of errors within
+// errors the innermost: that one made the call. Go's names are mapped to the
+// calls that Go makes. It is false where the error says nothing of what was
+// attempted; arguments that errors do not hold (the flags of an open, the ids
+// of a chown) stay unset. The names in errors of os.Root are below a directory
+// that the error does not tell: they become relpath, and nothing is judged by them.
 func FromError(err error) (Operation, bool) {
 	budget := maxErrors
-	return find(err, &budget)
+	r := find(err, told{}, &budget)
+	return r.op, r.weight > nothing
 }
 
 // maxErrors bounds how many errors of a tree are looked at.
 const maxErrors = 256
 
-func find(err error, budget *int) (Operation, bool) {
+// How much an error says of the call.
+const (
+	nothing = iota
+	aWord   // an Op that may be the name of a call
+	aName   // the call without its arguments
+	aCall   // the call and what it was about
+)
+
+// told is what the errors on the way to a leaf say, and what kind of refusal the leaf is.
+type told struct {
+	op      Operation
+	weight  int
+	refusal int
+}
+
+// hears keeps the innermost of what says most.
+func (t *told) hears(o Operation, ok bool, weight int) {
+	if ok && weight >= t.weight {
+		t.op, t.weight = o, weight
+	}
+}
+
+func find(err error, t told, budget *int) told {
 	for err != nil && *budget > 0 {
 		*budget--
 		switch e := err.(type) {
+		case syscall.Errno:
+			t.refusal = refusal(e)
+			return t
 		case *fs.PathError:
 			if e == nil {
-				return Operation{}, false
+				return t
 			}
 			if o, ok := ofPathError(e); ok {
-				return o, true
+				t.hears(o, true, aCall)
+			} else {
+				t.hears(call(kernelName(e.Op), check.S("path", e.Path)), word(e.Op), aWord)
 			}
 		case *os.LinkError:
 			if e == nil {
-				return Operation{}, false
+				return t
 			}
-			if o, ok := ofLinkError(e); ok {
-				return o, true
-			}
+			o, ok := ofLinkError(e)
+			t.hears(o, ok, aCall)
 		case *net.OpError:
 			if e == nil {
-				return Operation{}, false
+				return t
 			}
-			if o, ok := ofNet(e); ok {
-				return o, true
-			}
+			o, ok := ofNet(e)
+			t.hears(o, ok, aCall)
 		case *exec.Error:
 			if e == nil {
-				return Operation{}, false
+				return t
 			}
-			return Exec(e.Name), true
+			t.hears(Exec(e.Name), true, aCall)
 		case *os.SyscallError:
 			if e == nil {
-				return Operation{}, false
+				return t
 			}
-			if e.Syscall != "" {
-				return Operation{Call: kernelName(e.Syscall)}, true
+			if name := kernelName(e.Syscall); name != t.op.Call {
+				t.hears(Operation{Call: name}, name != "", aName)
 			}
 		case interface{ Unwrap() []error }:
-			var first Operation
-			found := false
-			for _, sub := range e.Unwrap() {
-				o, ok := find(sub, budget)
-				switch {
-				case !ok:
-				case permission(sub):
-					return o, true
-				case !found:
-					first, found = o, true
+			best := t
+			for _, sub := range parts(e) {
+				half := *budget / 2 // so that one that goes round in a circle leaves some to the others
+				*budget -= half
+				if r := find(sub, t, &half); r.refusal > best.refusal || best.refusal == 0 && best.weight == t.weight {
+					best = r
 				}
+				*budget += half
 			}
-			return first, found
+			return best
+		}
+		if err == fs.ErrPermission { //nolint:errorlint // the bare sentinel: package os answers it without an errno
+			t.refusal = 2
+			return t
 		}
 		err = unwrap(err)
 	}
-	return Operation{}, false
+	return t
 }
 
-// permission says whether an error of a join is the one that was a refusal.
-func permission(err error) bool {
-	return errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EACCES) || errors.Is(err, syscall.EROFS)
+// refusal orders the errors of a join as Explain does: 0 is none.
+func refusal(e syscall.Errno) int {
+	switch {
+	case e == syscall.EROFS || e.Is(fs.ErrPermission):
+		return 3
+	case e == syscall.ENOSYS || e == syscall.EOPNOTSUPP:
+		return 1
+	}
+	return 0
+}
+
+// parts are the errors of a join; none where asking for them panics, as with typed nils.
+func parts(e interface{ Unwrap() []error }) (list []error) {
+	defer func() {
+		if recover() != nil {
+			list = nil
+		}
+	}()
+	return e.Unwrap()
 }
 
 // unwrap survives errors whose Unwrap panics, as typed nils do.
@@ -99,6 +146,12 @@ func unwrap(err error) (inner error) {
 
 // ofPathError maps the Op of package os (and x/sys, package syscall) to the calls that it makes.
 func ofPathError(e *fs.PathError) (Operation, bool) {
+	if ofRoot(e.Op) && !strings.HasPrefix(e.Path, "/") {
+		absolute := *e
+		absolute.Path = "/" + e.Path
+		o, ok := ofPathError(&absolute)
+		return below(o, e.Path, ""), ok
+	}
 	path := check.S("path", e.Path)
 	named := check.I("nofollow", 1)
 	switch e.Op {
@@ -106,7 +159,7 @@ func ofPathError(e *fs.PathError) (Operation, bool) {
 		return call("openat", path), true // with which flags, the error does not say
 	case "creat", "create":
 		return call("openat", path, check.I("flags", int64(oRdwr|oCreatTrunc))), true
-	case "chmod", "fchmod", "fchmodat":
+	case "chmod", "fchmod", "fchmodat", "chmodat":
 		return call("fchmodat", path), true
 	case "chown", "fchown", "fchownat", "chownat":
 		return call("fchownat", path), true
@@ -146,7 +199,7 @@ func ofPathError(e *fs.PathError) (Operation, bool) {
 		return Write(e.Path), true
 	case "copy_file_range", "sendfile", "splice":
 		return call(e.Op, path), true
-	case "readdirent", "readdir", "fdopendir", "getdents", "getdents64":
+	case "readdirent", "readdir", "readdirnames", "fdopendir", "getdents", "getdents64":
 		return call("getdents64", path), true
 	case "fork/exec":
 		o := StartProcess(e.Path, nil) // what else was asked of the child, the error does not say
@@ -164,10 +217,29 @@ func ofPathError(e *fs.PathError) (Operation, bool) {
 	if o, ok := ofXattr(e.Op, path); ok {
 		return o, true
 	}
-	if word(e.Op) {
-		return call(kernelName(e.Op), path), true
-	}
 	return Operation{}, false
+}
+
+// ofRoot says whether an error of this Op comes of os.Root, whose names are below its directory.
+func ofRoot(name string) bool {
+	switch name {
+	case "openat", "mkdirat", "chmodat", "chownat", "lchownat", "chtimesat", "statat", "lstatat", "readlinkat", "removeat", "RemoveAll", "renameat", "linkat", "symlinkat":
+		return true
+	}
+	return false
+}
+
+// below is the operation on names below a directory that is not told.
+func below(o Operation, path, newpath string) Operation {
+	for i := range o.Args {
+		switch a := &o.Args[i]; a.Name {
+		case "path":
+			*a = check.S("relpath", path)
+		case "newpath":
+			*a = check.S("newrelpath", newpath)
+		}
+	}
+	return o
 }
 
 func ofXattr(name string, path check.Arg) (Operation, bool) {
@@ -189,6 +261,13 @@ func atName(name string) string {
 }
 
 func ofLinkError(e *os.LinkError) (Operation, bool) {
+	if e.Op == "symlinkat" && !strings.HasPrefix(e.New, "/") {
+		return below(Symlink(e.Old, e.New), e.New, ""), true
+	}
+	if ofRoot(e.Op) && !(strings.HasPrefix(e.Old, "/") && strings.HasPrefix(e.New, "/")) {
+		o, ok := ofLinkError(&os.LinkError{Op: e.Op, Old: "/" + e.Old, New: "/" + e.New})
+		return below(o, e.Old, e.New), ok
+	}
 	switch e.Op {
 	case "link", "linkat":
 		return Link(e.Old, e.New), true
@@ -210,9 +289,17 @@ func ofNet(e *net.OpError) (Operation, bool) {
 		return Operation{}, false
 	}
 	inner := ""
-	var sys *os.SyscallError
-	if errors.As(e.Err, &sys) && sys != nil {
-		inner = sys.Syscall
+	for err, n := e.Err, 0; err != nil && n < maxErrors; err, n = unwrap(err), n+1 {
+		if sys, ok := err.(*os.SyscallError); ok && sys != nil {
+			inner = sys.Syscall
+			break
+		}
+	}
+	if e.Op == "dial" && inner == "bind" { // to the local address of a Dialer, LocalAddr
+		if e.Source == nil {
+			return Operation{}, false
+		}
+		return Bind(e.Net, e.Source.String()), true
 	}
 	switch inner {
 	case "socket":
