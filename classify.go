@@ -81,38 +81,39 @@ type refusal struct {
 }
 
 func refusalOf(err error) refusal {
-	budget := maxErrors
-	return search(err, &budget)
+	r, _ := search(err, maxErrors)
+	return r
 }
 
-func search(err error, budget *int) (r refusal) {
-	for err != nil && *budget > 0 {
-		*budget--
+// search looks at so many errors; left is how many are left of them.
+func search(err error, budget int) (r refusal, left int) {
+	for err != nil && budget > 0 {
+		budget--
 		switch e := err.(type) {
 		case syscall.Errno:
-			return refusal{e, classOf(e), weightOf(classOf(e)), nil}
+			return refusal{e, classOf(e), weightOf(classOf(e)), nil}, budget
 		case *Diagnosis:
 			if e == nil {
-				return refusal{}
+				return refusal{}, budget
 			}
-			return refusal{e.Errno, classOf(e.Errno), weightOf(classOf(e.Errno)), e}
+			return refusal{e.Errno, classOf(e.Errno), weightOf(classOf(e.Errno)), e}, budget
 		case interface{ Unwrap() []error }:
 			for _, sub := range parts(e) {
-				half := *budget / 2 // so that one that goes round in a circle leaves some to the others
-				*budget -= half
-				if x := search(sub, &half); x.weight > r.weight {
+				half := budget / 2 // so that one that goes round in a circle leaves some to the others
+				x, rest := search(sub, half)
+				if x.weight > r.weight {
 					r = x
 				}
-				*budget += half
+				budget -= half - rest
 			}
-			return r
+			return r, budget
 		}
 		if err == fs.ErrPermission { //nolint:errorlint // the bare sentinel: package os answers it without an errno
-			return refusal{syscall.EACCES, Access, 2, nil}
+			return refusal{syscall.EACCES, Access, 2, nil}, budget
 		}
 		err = unwrap(err)
 	}
-	return refusal{}
+	return refusal{}, budget
 }
 
 func weightOf(c Class) int {

@@ -7,6 +7,7 @@ import (
 	"unsafe"
 
 	"github.com/go-eperm/eperm/check"
+	"github.com/go-eperm/eperm/task"
 	"golang.org/x/sys/unix"
 )
 
@@ -49,6 +50,9 @@ type Attached struct{ Count uint32 }
 // group: its own and those of groups above (bpf(2), BPF_PROG_QUERY with
 // BPF_F_QUERY_EFFECTIVE).
 var Programs = check.Probe[Attached]{Name: "cgroup_bpf", Source: "bpf(BPF_PROG_QUERY)", Needs: "CAP_NET_ADMIN", Live: func(k *check.Kernel, kind string) (Attached, error) {
+	if err := task.Unfiltered(); err != nil {
+		return Attached{}, err
+	}
 	attach, ok := kinds[kind]
 	if !ok {
 		return Attached{}, fmt.Errorf("no kind of program: %q", kind)

@@ -161,6 +161,10 @@ var IDs = check.Probe[Creds]{Name: "ids", Source: "getresuid(2)", Text: formatCr
 		st, err := Status.Get(k.World(), "")
 		return st.Creds, err
 	}
+	if Unfiltered() != nil { // setfsuid(2) is of the calls that filters kill for, or answer an errno
+		st, err := Status.Get(k.World(), "")
+		return st.Creds, err
+	}
 	ruid, euid, suid := unix.Getresuid()
 	rgid, egid, sgid := unix.Getresgid()
 	// An id of -1 is invalid: nothing is set, the old one is answered (setfsuid(2)).
@@ -287,6 +291,21 @@ var SeccompMode = check.Probe[Number]{Name: "seccomp", Source: "prctl(PR_GET_SEC
 	}
 	return Number{int64(n)}, err
 }}
+
+// Unfiltered is an error where this thread, which asks, is under a seccomp filter: one
+// may kill for a call that the program has no other reason to make (systemd's SystemCallFilter=
+// does, unless SystemCallErrorNumber= is set), so that no such call is tried.
+func Unfiltered() error {
+	if mode, err := prctl(unix.PR_GET_SECCOMP); err == nil && mode != 0 {
+		return ErrFiltered
+	} else if err != nil && !errors.Is(err, unix.EINVAL) {
+		return err
+	}
+	return nil
+}
+
+// ErrFiltered is why a fact was not asked for.
+var ErrFiltered = errors.New("not asked, since a seccomp filter is in force, which might kill for it")
 
 // MDWE is the PR_MDWE_ flags: whether the process refuses memory that is writable
 // and executable, or becomes executable (PR_SET_MDWE, Linux 6.3); of the calling process only.

@@ -6,6 +6,7 @@ import (
 	"unsafe"
 
 	"github.com/go-eperm/eperm/check"
+	"github.com/go-eperm/eperm/task"
 	"golang.org/x/sys/unix"
 )
 
@@ -22,6 +23,9 @@ type Programs struct{ List []Program }
 // Loaded is the BPF programs that are loaded for hooks of security modules,
 // attached or not (bpf(2), BPF_PROG_GET_NEXT_ID).
 var Loaded = check.Probe[Programs]{Name: "bpf_lsm", Source: "bpf(2), BPF_PROG_GET_NEXT_ID", Needs: "CAP_SYS_ADMIN", Show: show, Live: func(*check.Kernel, string) (Programs, error) {
+	if err := task.Unfiltered(); err != nil {
+		return Programs{}, err
+	}
 	return load()
 }}
 

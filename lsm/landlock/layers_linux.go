@@ -14,6 +14,9 @@ import (
 // Version is the version of Landlock that the kernel offers: 1 since Linux
 // 5.13; 0 where there is none.
 var Version = check.Probe[task.Number]{Name: "landlock_version", Source: "landlock_create_ruleset(2)", About: func(string) string { return "version of Landlock" }, Live: func(*check.Kernel, string) (task.Number, error) {
+	if err := task.Unfiltered(); err != nil {
+		return task.Number{}, err
+	}
 	v, _, e := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
 	switch e {
 	case 0:
