@@ -59,6 +59,7 @@ type Diagnosis struct {
 	Notes      []string       // further sentences: where a capability was lost, contradictions, what could not be known
 
 	world   *check.World
+	partial bool // not every gate could be asked
 	given   bool // the operation is the caller's word, not read from the error
 	decider int  // index of the deciding finding; -1 where there is none
 }

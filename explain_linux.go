@@ -131,6 +131,9 @@ func (e Explainer) Preflight(o Operation) Forecast {
 
 // incomplete says whether a part of the operation has no rule.
 func (d *Diagnosis) incomplete() bool {
+	if d.partial {
+		return true
+	}
 	for _, s := range stagesOf(d.Operation, nil) {
 		if s.rule == nil {
 			return true
@@ -206,6 +209,12 @@ func (e Explainer) diagnose(w *check.World, o Operation, errno syscall.Errno) *D
 			return d
 		}
 	}
+	if !d.Task.Self {
+		if st, err := task.Status.Get(w, ""); err == nil && st.Ended() {
+			d.Summary = "the task to look at has ended (state " + check.Printable(st.State) + "): its files and namespaces are gone"
+			return d
+		}
+	}
 	if err := unsound(o); err != nil {
 		d.Summary = err.Error()
 		return d
@@ -216,6 +225,13 @@ func (e Explainer) diagnose(w *check.World, o Operation, errno syscall.Errno) *D
 		return d
 	}
 	stages := stagesOf(o, e.Rules)
+	foreign := ""
+	for i := range stages {
+		if why := otherNumbers(w, stages[i].op); why != "" {
+			foreign, stages[i].rule = why, &onlyFilter
+		}
+	}
+	d.partial = foreign != ""
 	d.Findings = make([]Finding, 0, 24)
 	at, world := -1, w
 	var missing []string
@@ -252,6 +268,9 @@ func (e Explainer) diagnose(w *check.World, o Operation, errno syscall.Errno) *D
 		if d.Certainty == Unexplained {
 			d.Summary = "there is no rule for " + strings.Join(missing, ", ") + ", so the cause is not known"
 		}
+		e.without(d, w)
+	case foreign != "":
+		d.Cause, d.Certainty, d.Evidence, d.Summary = Unknown, Unexplained, nil, foreign
 		e.without(d, w)
 	case o.Has("relpath") && !o.Has("dirfd"):
 		d.Cause, d.Certainty, d.Evidence, d.Notes = Unknown, Unexplained, nil, nil
