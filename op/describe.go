@@ -15,7 +15,7 @@ func Describe(o Operation) string {
 	if o.IsZero() {
 		return ""
 	}
-	s := describe(o)
+	s := check.Plain(describe(o)) // networks and names of calls may come from outside too
 	switch {
 	case o.Arch != "" && o.Entry != "":
 		s += " (" + check.Printable(o.Entry) + " of " + check.Printable(o.Arch) + ")"

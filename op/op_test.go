@@ -134,7 +134,9 @@ func TestDescribe(t *testing.T) {
 	} {
 		require.Equal(t, want, Describe(o))
 	}
-	require.NotContains(t, Describe(Exec("\x1b]0;x\a")), "\x1b")
+	for _, o := range []Operation{Exec("\x1b]0;x\a"), Call("\x1b]0;x\a"), Bind("tcp\x1b]0;x\a", ":80"), Connect("\x1b", ":80"), {Call: "socket", Args: []check.Arg{check.S("network", "\x1b")}}} {
+		require.NotContains(t, Describe(o), "\x1b")
+	}
 }
 
 func TestStepsInTheOrderOfTheSource(t *testing.T) {
