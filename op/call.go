@@ -59,7 +59,7 @@ var numberArgs = map[string][]string{
 	"unshare": {"flags"}, "setns": {"fd", "nstype"}, "clone": {"flags"}, "prctl": {"option", "arg1", "arg2", "arg3"}, "seccomp": {"op", "flags"},
 	"msgget": {"key", "flags"}, "semget": {"key", "", "flags"}, "shmget": {"key", "bytes", "flags"}, "msgsnd": {"id"}, "msgrcv": {"id"}, "semop": {"id"}, "semtimedop": {"id"},
 	"shmat": {"id", "", "flags"}, "msgctl": {"id", "cmd"}, "shmctl": {"id", "cmd"}, "semctl": {"id", "", "cmd"},
-	"fanotify_init": {"flags"}, "fanotify_mark": {"fd", "flags"}, "timerfd_create": {"clock", "flags"}, "timerfd_settime": {"fd", "flags"}, "timer_create": {"clock"}, "clock_nanosleep": {"clock", "flags"},
+	"fanotify_init": {"flags"}, "fanotify_mark": {"fd", "flags"}, "timerfd_create": {"clock", "flags"}, "timerfd_settime": {"fd", "flags"}, "timer_create": {"clock"}, "clock_nanosleep": {"clock", "flags"}, "clock_settime": {"clock"}, "clock_settime64": {"clock"}, "clock_adjtime": {"clock"}, "clock_adjtime64": {"clock"},
 	"get_robust_list": {"pid"}, "memfd_create": {"", "flags"}, "mbind": {"", "bytes", "", "", "", "flags"}, "move_pages": {"pid", "", "", "", "", "flags"}, "ioprio_set": {"which", "who", "prio"},
 	"setpgid": {"pid", "pgid"}, "quotactl": {"cmd", "", "id"}, "quotactl_fd": {"fd", "cmd", "id"}, "bpf": {"cmd"}, "perf_event_open": {"", "pid", "cpu"}, "ioperm": {"", "", "turn_on"}, "add_key": {"", "", "", "", "keyring"}, "request_key": {"", "", "", "keyring"}, "syslog": {"action"}, "userfaultfd": {"flags"},
 	"futex": {"addr", "op"}, "membarrier": {"cmd", "flags"}, "arch_prctl": {"code", "addr"}, "open_by_handle_at": {"", "", "flags"},

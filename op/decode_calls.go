@@ -61,7 +61,7 @@ var layouts = map[string]string{
 	"msgget": "key flags", "semget": "key _ flags", "shmget": "key bytes:p flags", "msgsnd": "id", "msgrcv": "id", "semop": "id", "semtimedop": "id",
 	"shmat": "id _ flags", "msgctl": "id cmd", "shmctl": "id cmd", "semctl": "id _ cmd",
 	"mq_open": "queue:s flags", "mq_unlink": "queue:s",
-	"fanotify_init": "flags:u", "fanotify_mark": "_ flags:u", "timerfd_create": "clock flags", "timerfd_settime": "fd flags", "timer_create": "clock", "clock_nanosleep": "clock flags",
+	"fanotify_init": "flags:u", "fanotify_mark": "_ flags:u", "timerfd_create": "clock flags", "timerfd_settime": "fd flags", "timer_create": "clock", "clock_nanosleep": "clock flags", "clock_settime": "clock", "clock_settime64": "clock", "clock_adjtime": "clock", "clock_adjtime64": "clock",
 	"bpf": "cmd", "keyctl": "cmd", "add_key": "type:s description:s0 _ _ keyring", "request_key": "type:s description:s _ keyring", "syslog": "action", "quotactl": "cmd:u _ id:u", "quotactl_fd": "_ cmd:u id:u",
 }
 
@@ -151,7 +151,7 @@ var extras = map[string]func(*decoder){
 	"clone":  func(d *decoder) { d.add(check.I("flags", d.raw[0]&0xffffff00)) }, // without the signal at its end, CSIGNAL
 	"clone3": cloneArgs, "perf_event_open": perfAttr,
 	"bpf": func(d *decoder) {
-		if d.raw[0] == 5 && d.raw[2] >= 4 { // BPF_PROG_LOAD
+		if cmd := uint32(d.raw[0]); (cmd == 0 || cmd == 5) && d.raw[2] >= 4 { // BPF_MAP_CREATE, BPF_PROG_LOAD
 			d.number("progtype", d.raw[1])
 		}
 	},

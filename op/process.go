@@ -102,7 +102,8 @@ func Setpgid(pid, pgid int) Operation {
 	return call("setpgid", check.I("pid", pid), check.I("pgid", pgid))
 }
 
-// BPF is bpf(2); progType is a BPF_PROG_TYPE, for BPF_PROG_LOAD.
+// BPF is bpf(2); progType is a BPF_PROG_TYPE, for BPF_PROG_LOAD, or a
+// BPF_MAP_TYPE, for BPF_MAP_CREATE; 0 is not known.
 func BPF(cmd, progType int) Operation {
 	return call("bpf", check.I("cmd", cmd), check.I("progtype", progType))
 }

@@ -9,11 +9,13 @@ import (
 
 	"github.com/go-eperm/eperm/capability"
 	"github.com/go-eperm/eperm/check"
+	"github.com/go-eperm/eperm/limit"
 	"github.com/go-eperm/eperm/lsm"
 	seccomp "github.com/go-eperm/eperm/seccomp/gates"
 	"github.com/go-eperm/eperm/sysctl"
 	"github.com/go-eperm/eperm/task"
 	"github.com/go-eperm/eperm/userns"
+	"golang.org/x/sys/unix"
 )
 
 // System V objects: queues, semaphores, shared memory.
@@ -28,13 +30,14 @@ var ipcRules = []check.Rule{
 	},
 	{
 		Name: "ipc control", Calls: []string{"msgctl", "semctl", "shmctl"}, Doc: "look at, change or remove a System V object",
-		Gates: check.Gates(seccomp.Filter, known("id"), ipcPerms.If(not(ipcOwned)), ipcOwner.If(ipcOwned), queueBytes.If(setsQueue), lsm.Hooks(lsm.Other, "ipc_permission")), // ipc/util.c:ipcctl_obtain_check
+		Gates: check.Gates(seccomp.Filter, known("id"), ipcPerms.If(not(ipcOwned)), ipcOwner.If(ipcOwned), shmLimit.If(locksShm), queueBytes.If(setsQueue), lsm.Hooks(lsm.Other, "ipc_permission")), // ipc/util.c:ipcctl_obtain_check
 	},
 }
 
 // The commands of <linux/ipc.h>, <linux/shm.h>, <linux/sem.h>.
 const (
 	ipcRmid, ipcSet      = 0, 1
+	ipcInfo              = 3
 	shmLock, shmUnlock   = 11, 12
 	semSetval, semSetall = 16, 17
 	shmRdonly, shmExec   = 0o10000, 0o100000
@@ -46,6 +49,16 @@ func ipcOwned(o *check.Operation) bool {
 	cmd := o.Int("cmd")
 	return cmd == ipcRmid || cmd == ipcSet || o.Is("shmctl") && (cmd == shmLock || cmd == shmUnlock)
 }
+
+// The commands that look at an object by its place in the kernel's table, and
+// those that tell of the table; MSG_…, SHM_…, SEM_… of <linux/msg.h> and its like.
+var (
+	ipcByPlace = map[string]int64{"msgctl": 11, "shmctl": 13, "semctl": 18}                                                // …_STAT
+	ipcTells   = map[string][]int64{"msgctl": {ipcInfo, 12, 13}, "shmctl": {ipcInfo, 14, 15}, "semctl": {ipcInfo, 19, 20}} // …_INFO, …_STAT_ANY
+)
+
+// locksShm is shmctl(SHM_LOCK).
+func locksShm(o *check.Operation) bool { return o.Is("shmctl") && o.Int("cmd") == shmLock }
 
 // An IPCObject is a line of /proc/sysvipc.
 type IPCObject struct {
@@ -130,7 +143,7 @@ func ipcWants(o *check.Operation) (uint32, bool) {
 	case "msgrcv":
 		return 4, true
 	case "semop", "semtimedop":
-		return 2, true // 4, if it only waits for zero
+		return 6, true // one of them
 	case "shmat":
 		want := uint32(4)
 		if flags&shmRdonly == 0 {
@@ -161,6 +174,12 @@ var ipcPerms = check.Gate{Doc: &ipcPermsDoc, Run: func(p *check.Pass) check.Verd
 	if p.Op.Has("key") && p.Op.Int("key") == 0 {
 		return p.AllowFor("IPC_PRIVATE makes a new object")
 	}
+	switch cmd := p.Op.Int("cmd"); {
+	case slices.Contains(ipcTells[p.Op.Call], cmd):
+		return p.AllowFor("anybody may ask this")
+	case ipcByPlace[p.Op.Call] == cmd && cmd != 0:
+		return placedObject(p)
+	}
 	o, ok := ipcObject.Read(p, ipcKey(p.Op))
 	if !ok {
 		return p.Unknown()
@@ -188,6 +207,12 @@ var ipcPerms = check.Gate{Doc: &ipcPermsDoc, Run: func(p *check.Pass) check.Verd
 	case in:
 		class, granted = "group", o.Mode>>3
 	}
+	if p.Op.Is("semop", "semtimedop") && (granted&6 == 2 || granted&6 == 4) { // to alter takes one, to wait for zero the other
+		if p.Seen == 0 {
+			return p.UnknownFor("whether it only waits for zero, which takes read permission, is not known")
+		}
+		want = 6 &^ granted
+	}
 	if want&^granted&7 == 0 {
 		return p.AllowFor("granted to " + class)
 	}
@@ -195,8 +220,17 @@ var ipcPerms = check.Gate{Doc: &ipcPermsDoc, Run: func(p *check.Pass) check.Verd
 	return instead(v, check.FileMode, check.Change{Kind: check.ChangeCode, Risk: check.LowRisk, Text: "let the owner change its mode or group (IPC_SET), or make it with a mode that includes this user"})
 }}
 
+// placedObject is the object at a place of the kernel's table, which nothing tells.
+func placedObject(p *check.Pass) check.Verdict {
+	if p.Seen == 0 {
+		return p.UnknownFor("which object is at that place of the table is not known")
+	}
+	v := capability.Verdict(p, userns.OwnerOf("ipc"), "the object at that place of the table does not grant reading", capability.CAP_IPC_OWNER)
+	return instead(v, check.FileMode, check.Change{Kind: check.ChangeCode, Risk: check.LowRisk, Text: "pass over it, as ipcs(1) does, or ask by a command that asks for no permission (MSG_STAT_ANY, SHM_STAT_ANY, SEM_STAT_ANY)"})
+}
+
 func ipcGroup(p *check.Pass, ids task.Creds, o IPCObject) (in, ok bool) {
-	if ids.EGID == o.GID || ids.EGID == o.CGID {
+	if ids.FSGID == o.GID || ids.FSGID == o.CGID { // in_group_p
 		return true, true
 	}
 	groups, ok := task.Groups.Read(p, "")
@@ -235,6 +269,30 @@ var ipcOwner = check.Gate{Doc: &ipcOwnerDoc, Run: func(p *check.Pass) check.Verd
 		c = capability.CAP_IPC_LOCK
 	}
 	return capability.Verdict(p, userns.OwnerOf("ipc"), fmt.Sprintf("the object belongs to uid %d (made by %d), not to uid %d", o.UID, o.CUID, ids.EUID), c)
+}}
+
+var shmLimitDoc = check.Doc{
+	ID: "ipc.lock-limit", Title: "RLIMIT_MEMLOCK above 0, or",
+	Text:   "The owner or creator of shared memory locks it only where RLIMIT_MEMLOCK is not 0; CAP_IPC_LOCK in the IPC namespace stands in.",
+	Kernel: "ipc/shm.c:shmctl_do_lock",
+	Man:    "shmctl(2)",
+	Cause:  check.Rlimit,
+	Errnos: []syscall.Errno{syscall.EPERM},
+}
+
+var shmLimit = check.Gate{Doc: &shmLimitDoc, Param: "CAP_IPC_LOCK", Run: func(p *check.Pass) check.Verdict {
+	v := capability.Verdict(p, userns.OwnerOf("ipc"), "RLIMIT_MEMLOCK is 0", capability.CAP_IPC_LOCK)
+	if v.Decision == check.Allows {
+		return v
+	}
+	l, ok := limit.Of.Read(p, strconv.Itoa(unix.RLIMIT_MEMLOCK))
+	switch {
+	case !ok:
+		return p.Unknown()
+	case l.Soft != 0:
+		return p.AllowFor("RLIMIT_MEMLOCK is not 0")
+	}
+	return preceded(instead(v, check.Rlimit), limit.Raise(unix.RLIMIT_MEMLOCK, 65536))
 }}
 
 // setsQueue is msgctl(IPC_SET).

@@ -224,6 +224,15 @@ func socketCases() []live {
 		sockoptOn("k.setsockopt.EPERM.10", "IPT_SO_SET_REPLACE", unix.AF_INET, unix.SOCK_DGRAM, unix.IPPROTO_IP, 64, 1, unix.EPERM, net),
 		sockoptOn("k.setsockopt.EPERM.11", "TCP_REPAIR", unix.AF_INET, unix.SOCK_STREAM, unix.IPPROTO_TCP, unix.TCP_REPAIR, 1, unix.EPERM, net),
 		sockoptOn("k.setsockopt.EPERM.13", "IPV6_HOPOPTS", unix.AF_INET6, unix.SOCK_DGRAM, unix.IPPROTO_IPV6, unix.IPV6_HOPOPTS, 1, unix.EPERM, raw),
+		{name: "MRT_ADD_VIF", ids: "k.setsockopt.EACCES.2", subject: userHolding(65534, unix.CAP_NET_RAW), try: func(string) error {
+			fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_IGMP)
+			if err != nil {
+				return err
+			}
+			defer unix.Close(fd)
+			return sys("setsockopt", unix.SetsockoptInt(fd, unix.IPPROTO_IP, 202, 0))
+		}, op: always(op.Setsockopt(unix.IPPROTO_IP, 202)), errno: unix.EACCES, cause: eperm.MissingCapability, cap: net,
+			freed: toSubject(userHolding(65534, unix.CAP_NET_RAW, unix.CAP_NET_ADMIN)), then: unix.EINVAL},
 		{name: "XDP socket", ids: "k.socket.EPERM.4", subject: nobody, try: func(string) error { return socket(unix.AF_XDP, unix.SOCK_RAW, 0) }, op: always(op.Socket(unix.AF_XDP, unix.SOCK_RAW, 0)), errno: unix.EPERM, cause: eperm.MissingCapability, cap: raw, freed: holding(unix.CAP_NET_RAW)},
 		{name: "broadcast", needs: broadcasting, ids: "connect.EACCES.3", try: func(string) error {
 			fd, err := inetSocket()

@@ -105,6 +105,9 @@ func claims(o *check.Operation) bool {
 }
 
 var claimed = check.Gate{Doc: &claimedDoc, When: claims, Run: func(p *check.Pass) check.Verdict {
+	if !p.Op.Has("pid") || !p.Op.Has("uid") || !p.Op.Has("gid") {
+		return p.UnknownFor("who the message claims to be from is not known; pass op.SendCredentials")
+	}
 	ids, ok := task.IDs.Read(p, "")
 	if !ok {
 		return p.Unknown()

@@ -94,7 +94,7 @@ var socketRules = []check.Rule{
 			cgroup.Gate("SETSOCKOPT"),
 			known("optname"),
 			lsm.Asked(sockopt),
-			congestion,
+			congestion, lsm.Asked(multicastRouter), repairState,
 			optionLatch, lsm.Asked(boundDevice), lsm.Asked(membership),
 		),
 	},

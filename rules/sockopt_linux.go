@@ -14,7 +14,7 @@ var sockoptDoc = check.Doc{
 	ID: "socket.option", Title: "privileged socket option,",
 	Text: "Some socket options take a capability: most in the user namespace that owns the socket's network namespace, a few in the initial one.",
 	Kernel: "net/core/sock.c:sk_setsockopt; net/ipv4/ip_sockglue.c:do_ip_setsockopt; net/ipv6/ipv6_sockglue.c:do_ipv6_setsockopt; net/ipv4/tcp.c:do_tcp_setsockopt; " +
-		"net/ipv4/ipmr.c:ip_mroute_setsockopt; net/netfilter/x_tables.c",
+		"net/ipv4/netfilter/ip_tables.c, arp_tables.c; net/ipv6/netfilter/ip6_tables.c",
 	Man:    "socket(7), ip(7), tcp(7)",
 	Cause:  check.MissingCapability,
 	Errnos: []syscall.Errno{syscall.EPERM, syscall.EACCES},
@@ -61,7 +61,8 @@ var privilegedOptions = []privilegedOption{
 	{unix.IPPROTO_IP, unix.IP_XFRM_POLICY, "IP_XFRM_POLICY", false, syscall.EPERM, netAdmin, "", nil},
 	{unix.IPPROTO_IP, 64, "IPT_SO_SET_REPLACE", false, syscall.EPERM, netAdmin, "", nil},
 	{unix.IPPROTO_IP, 65, "IPT_SO_SET_ADD_COUNTERS", false, syscall.EPERM, netAdmin, "", nil},
-	{unix.IPPROTO_IP, 200, "MRT_INIT", false, syscall.EACCES, netAdmin, "the socket that routes multicast is asked no more", nil},
+	{unix.IPPROTO_IP, 96, "ARPT_SO_SET_REPLACE", false, syscall.EPERM, netAdmin, "", nil},
+	{unix.IPPROTO_IP, 97, "ARPT_SO_SET_ADD_COUNTERS", false, syscall.EPERM, netAdmin, "", nil},
 	{unix.IPPROTO_IPV6, unix.IPV6_TRANSPARENT, "IPV6_TRANSPARENT", false, syscall.EPERM, rawOrAdmin, "", zero},
 	{unix.IPPROTO_IPV6, unix.IPV6_HOPOPTS, "IPV6_HOPOPTS", false, syscall.EPERM, netRaw, "", nil},
 	{unix.IPPROTO_IPV6, unix.IPV6_RTHDRDSTOPTS, "IPV6_RTHDRDSTOPTS", false, syscall.EPERM, netRaw, "", nil},
@@ -70,8 +71,9 @@ var privilegedOptions = []privilegedOption{
 	{unix.IPPROTO_IPV6, unix.IPV6_IPSEC_POLICY, "IPV6_IPSEC_POLICY", false, syscall.EPERM, netAdmin, "", nil},
 	{unix.IPPROTO_IPV6, unix.IPV6_XFRM_POLICY, "IPV6_XFRM_POLICY", false, syscall.EPERM, netAdmin, "", nil},
 	{unix.IPPROTO_IPV6, 64, "IP6T_SO_SET_REPLACE", false, syscall.EPERM, netAdmin, "", nil},
-	{unix.IPPROTO_IPV6, 200, "MRT6_INIT", false, syscall.EACCES, netAdmin, "the socket that routes multicast is asked no more", nil},
+	{unix.IPPROTO_IPV6, 65, "IP6T_SO_SET_ADD_COUNTERS", false, syscall.EPERM, netAdmin, "", nil},
 	{unix.IPPROTO_TCP, unix.TCP_REPAIR, "TCP_REPAIR", false, syscall.EPERM, netAdmin, "", nil},
+	{unix.IPPROTO_TCP, tcpAORepair, "TCP_AO_REPAIR", false, syscall.EPERM, netAdmin, "", nil},
 	{unix.SOL_NETLINK, unix.NETLINK_LISTEN_ALL_NSID, "NETLINK_LISTEN_ALL_NSID", false, syscall.EPERM, []check.Cap{capability.CAP_NET_BROADCAST}, "", nil},
 }
 

@@ -24,7 +24,12 @@ var systemRules = []check.Rule{
 	},
 	{
 		Name: "settime", Calls: []string{"settimeofday", "clock_settime", "clock_settime64", "stime", "adjtimex", "clock_adjtime", "clock_adjtime64"}, Doc: "set or adjust the clock",
-		Gates: check.Gates(seccomp.Filter, needWith(syscall.EPERM, userns.Initial(), capability.CAP_SYS_TIME)), // security/commoncap.c:cap_settime
+		When:  setsClock,
+		Gates: check.Gates(seccomp.Filter, processorClock, knownModes(need(userns.Initial(), capability.CAP_SYS_TIME))), // security/commoncap.c:cap_settime
+	},
+	{
+		Name: "clock", Calls: []string{"clock_settime", "clock_settime64", "adjtimex", "clock_adjtime", "clock_adjtime64"}, Doc: "see how a clock is adjusted, or set one of a device",
+		Gates: check.Gates(seccomp.Filter), // kernel/time/timekeeping.c:timekeeping_validate_timex
 	},
 	{
 		Name: "reboot", Calls: []string{"reboot"}, Doc: "reboot, or change Ctrl-Alt-Del",
@@ -148,80 +153,11 @@ func readsLog(p *check.Pass, because string) check.Verdict {
 	return differing(p, syslogByAdmin, []check.Cap{capability.CAP_SYSLOG, capability.CAP_SYS_ADMIN}, []check.Cap{capability.CAP_SYSLOG}, userns.Initial(), because)
 }
 
-var bpfDoc = check.Doc{
-	ID: "bpf.unprivileged", Title: "unprivileged BPF, or",
-	Text: "With kernel.unprivileged_bpf_disabled, loading programs and making maps takes CAP_BPF (before Linux 5.8: CAP_SYS_ADMIN). Without it, only socket filters and " +
-		"cgroup skb programs, and simple maps, are for everybody.",
-	Kernel: "kernel/bpf/syscall.c:bpf_prog_load, map_create",
-	Man:    "bpf(2)",
-	Cause:  check.MissingCapability,
-	Errnos: []syscall.Errno{syscall.EPERM},
-}
-
-// The commands of bpf(2) that are judged here (include/uapi/linux/bpf.h).
-const (
-	bpfMapCreate = 0
-	bpfProgLoad  = 5
-)
-
-// bpfAdmin are the commands that take CAP_SYS_ADMIN: ids to descriptors, iteration.
-var bpfAdmin = []int64{11, 12, 13, 14, 16, 19, 23, 30, 31, 32}
-
-var bpfCaps = []check.Cap{capability.CAP_BPF, capability.CAP_SYS_ADMIN}
-
-var bpfUnprivileged = check.Gate{Doc: &bpfDoc, Param: "CAP_BPF", Run: func(p *check.Pass) check.Verdict {
-	cmd := p.Op.Int("cmd")
-	if slices.Contains(bpfAdmin, cmd) && cmd != 19 {
-		return capability.Verdict(p, userns.Initial(), "looking up BPF objects by id is privileged", capability.CAP_SYS_ADMIN)
-	}
-	if cmd != bpfMapCreate && cmd != bpfProgLoad && cmd != 18 && cmd != 19 { // BTF_LOAD
-		return p.AllowFor("this command takes a descriptor")
-	}
-	n, err := sysctl.Number(p, "kernel.unprivileged_bpf_disabled", 0)
-	if err != nil {
-		return p.UnknownFor(err.Error())
-	}
-	t := p.Op.Int("progtype")
-	open := cmd == bpfProgLoad && (t == 1 || t == 8) || cmd == bpfMapCreate // SOCKET_FILTER, CGROUP_SKB
-	because := fmt.Sprintf("kernel.unprivileged_bpf_disabled is %d", n)
-	switch {
-	case n == 0 && open:
-		return p.AllowFor(because)
-	case n == 0:
-		because = "programs of this type are privileged"
-	case n == 2 && open: // 1 stays until the next boot
-		return unlessSet(p, userns.Initial(), because, "kernel.unprivileged_bpf_disabled", "0", bpfCaps...)
-	}
-	return capability.Verdict(p, userns.Initial(), because, bpfCaps...)
-}}
-
 func highRisk(c check.Change) check.Change {
 	c.Risk = check.HighRisk
 	c.Warn = "This opens it to every user of the system."
 	return c
 }
-
-var bpfExtraDoc = check.Doc{
-	ID: "bpf.program-type", Title: "capability of the program type,",
-	Text:   "Besides CAP_BPF, networking programs take CAP_NET_ADMIN and tracing programs CAP_PERFMON.",
-	Kernel: "kernel/bpf/syscall.c:is_net_admin_prog_type, is_perfmon_prog_type",
-	Man:    "bpf(2), capabilities(7)",
-	Cause:  check.MissingCapability,
-	Errnos: []syscall.Errno{syscall.EPERM},
-}
-
-var bpfExtra = check.Gate{Doc: &bpfExtraDoc, Param: "CAP_NET_ADMIN or CAP_PERFMON", Run: func(p *check.Pass) check.Verdict {
-	if p.Op.Int("cmd") != bpfProgLoad {
-		return p.Allow()
-	}
-	switch t := p.Op.Int("progtype"); t {
-	case 3, 4, 6, 9, 10, 11, 12, 13, 14, 15, 16, 18, 19, 22, 23, 25, 28, 32: // kernel/bpf/syscall.c:is_net_admin_prog_type
-		return capability.Verdict(p, userns.Initial(), "programs of this type reach the network", capability.CAP_NET_ADMIN, capability.CAP_SYS_ADMIN)
-	case 2, 5, 7, 17, 24, 26, 27, 29: // is_perfmon_prog_type
-		return capability.Verdict(p, userns.Initial(), "programs of this type trace the kernel", perfCaps...)
-	}
-	return p.Allow()
-}}
 
 var uffdDoc = check.Doc{
 	ID: "userfaultfd.privileged", Title: "vm.unprivileged_userfaultfd, or",
