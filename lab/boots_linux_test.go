@@ -14,8 +14,12 @@ import (
 
 var (
 	runFlag   = flag.String("lab.run", "", "run only these tests in the guests (a -test.run)")
-	limitFlag = flag.Duration("lab.limit", time.Minute, "how long a boot may take, with all that runs in it")
+	limitFlag = flag.Duration("lab.limit", 2*time.Minute, "how long a boot may take, with all that runs in it")
 )
+
+// long is the limit of the boots that provoke all clauses: six minutes on two
+// idle processors.
+const long = 25 * time.Minute
 
 // boots is what the lab boots.
 var boots = []boot{
@@ -29,7 +33,7 @@ var boots = []boot{
 	clauses("requests", "^TestClauses$/^("+ofRequests+")$", ""),
 	clauses("others", "^TestClauses$/.", "^TestClauses$/^("+ofFiles+"|"+ofRequests+")$"),
 	{ // the library as a whole, for root and for a user; recorded worlds read the same everywhere. The oracles take too long here.
-		name: "library", kernels: []string{"6.12"}, lsm: "landlock,lockdown,yama", ext4: true, must: "root,ext4", limit: 16 * time.Minute,
+		name: "library", kernels: []string{"6.12"}, lsm: "landlock,lockdown,yama", ext4: true, must: "root,ext4", limit: long,
 		program: []string{"true", "sleep", "sh", "cat"},
 		files: func(t *testing.T, a archive, _ string) {
 			require.NoError(t, a.tree("src/docs", filepath.Join("..", "docs")))
@@ -65,7 +69,7 @@ const bySwitches = "^(TestPolicyAgrees|TestBooleans|TestPorts|TestNew|TestExec|T
 // selinux is a guest to which the tests give a policy.
 func selinux(name string, run test) boot {
 	return boot{
-		name: "selinux-" + name, kernels: []string{"5.10", "6.1", "6.12", "7"}, lsm: "landlock,lockdown,yama,selinux,bpf", limit: 3 * time.Minute,
+		name: "selinux-" + name, kernels: []string{"5.10", "6.1", "6.12", "7"}, lsm: "landlock,lockdown,yama,selinux,bpf", limit: 6 * time.Minute,
 		program: []string{"secilc", "checkmodule", "semodule_package", "/usr/libexec/selinux/hll/pp"},
 		must:    "root,lsm-selinux,guest,program-secilc,program-checkmodule,program-semodule_package,program-pp",
 		run:     []test{run},
@@ -91,7 +95,7 @@ const (
 // clauses is a guest in which groups of the clauses are provoked, those of run without those of skip.
 func clauses(name, run, skip string) boot {
 	return boot{
-		name: "clauses-" + name, kernels: []string{"6.1", "6.12"}, lsm: "landlock,lockdown,yama", ext4: true, must: "root,ext4,loop,userns", limit: 16 * time.Minute,
+		name: "clauses-" + name, kernels: []string{"6.1", "6.12"}, lsm: "landlock,lockdown,yama", ext4: true, must: "root,ext4,loop,userns", limit: long,
 		program: []string{"true", "sleep", "env", "sh", "mkfs.ext4", "losetup", "blockdev", "mkswap", "unshare", "addpart", "delpart"},
 		modules: []string{"llc", "stp", "bridge", "tun", "dummy", "veth", "nfnetlink", "nf_defrag_ipv6", "nf_defrag_ipv4", "nf_conntrack", "nf_tables", "nft_ct",
 			"x_tables", "ip_tables", "iptable_filter", "xfrm_algo", "xfrm_user", "inet_diag", "tcp_diag", "unix_diag", "vsock"},
@@ -135,7 +139,7 @@ func TestLab(t *testing.T) {
 // minutes if nothing else is said. Name: lab-time.
 func enoughTime(t *testing.T) kerneltest.Need {
 	return kerneltest.Needs("lab-time", func() string {
-		if end, ok := t.Deadline(); ok && time.Until(end) < 20*time.Minute {
+		if end, ok := t.Deadline(); ok && time.Until(end) < long {
 			return "the boots that provoke all clauses take longer: go test -timeout 40m ./lab"
 		}
 		return ""

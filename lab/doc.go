@@ -12,7 +12,7 @@
 // it says must: "root,lsm-apparmor", so that a skip for that reason fails.
 //
 // -lab.run is the guests' -test.run, -lab.limit a longer time for looking
-// around; a boot has 60 seconds, those that provoke all clauses sixteen minutes. The table
+// around; a boot has two minutes, those that provoke all clauses 25. The table
 // of what is booted is in boots_linux_test.go. A guest has no disk and no
 // network but loopback: an init of ours (lab/init), the test binaries, their
 // testdata, and the programs that a boot asks for. Needs KVM nowhere.
