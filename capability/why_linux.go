@@ -29,7 +29,7 @@ var ofFiles = SetOf(CAP_CHOWN, CAP_MKNOD, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH,
 // "Transformation of capabilities during execve()" and "Effect of user ID
 // changes on capabilities"). What it reads is the gate's evidence.
 func Why(p *check.Pass, state task.CapState, c Cap) Story {
-	ids, _ := task.IDs.Read(p, "")
+	ids, known := task.IDs.Read(p, "")
 	if state.Permitted.Has(c) {
 		return Story{Dropped, fmt.Sprintf("The thread may raise %s itself: it is in its permitted set, only not in the effective one%s.", c, lowered(ids, c))}
 	}
@@ -38,6 +38,9 @@ func Why(p *check.Pass, state task.CapState, c Cap) Story {
 	}
 	if b, ok := task.Bounding.Read(p, c.String()); ok && !b.Set {
 		return Story{OutOfBounds, fmt.Sprintf("%s is outside the bounding set too, so no file capability and no set-user-ID program can bring it back: %s.", c, boundBy(p, c))}
+	}
+	if !known { // the rest is about who the task is
+		return Story{}
 	}
 	nnp, _ := task.NoNewPrivs.Read(p, "")
 	if s, ok := atExec(p, c, ids, nnp.Set); ok {
@@ -53,8 +56,8 @@ func Why(p *check.Pass, state task.CapState, c Cap) Story {
 		return Story{RootWithout, fmt.Sprintf("The process is uid 0 but does not hold %s: being root is only a way to get capabilities. The bounding set still has it, so this program, or the one that started it without a new execve, dropped it.", c)}
 	}
 	parent, err := task.Parent.ReadErr(p, "")
-	known := err == nil && parent.PID > 0
-	if known && parent.UID == 0 && parent.CapPrm.Has(c) {
+	hasParent := err == nil && parent.PID > 0
+	if hasParent && parent.UID == 0 && parent.CapPrm.Has(c) {
 		keep := ""
 		if b, err := task.Securebits.ReadErr(p, ""); err == nil && b.N&secbitNoSetuidFixup != 0 {
 			keep = " (that the secure bits keep it now came too late)"
@@ -70,7 +73,7 @@ func Why(p *check.Pass, state task.CapState, c Cap) Story {
 	if nnp.Set {
 		further = append(further, "no_new_privs is set, so file capabilities cannot give it either")
 	}
-	if known {
+	if hasParent {
 		further = append(further, fmt.Sprintf("process %d (%s), which started it, does not hold it", parent.PID, check.Printable(parent.Name)))
 	}
 	if len(further) == 0 {

@@ -90,7 +90,7 @@ func (pr *Probe[T]) fact(w *World, key string) *fact {
 				if !changed {
 					f, changed = &fact{probe: pr, key: key, val: f.val, err: f.err}, true
 				}
-				f.val, f.err = a.apply(f.val, f.err)
+				f.val, f.err = a.apply(w.base, f.val, f.err)
 			}
 		}
 		if changed {
@@ -244,24 +244,30 @@ type Assumption struct {
 	probe  probeInfo
 	key    string
 	anyKey bool
-	apply  func(any, error) (any, error)
+	apply  func(*World, any, error) (any, error)
 }
 
 // Assume supposes that the fact about key is what f makes of it. A fact that
 // could not be read stays so.
 func Assume[T any](pr *Probe[T], key string, f func(T) T) Assumption {
-	return Assumption{probe: pr, key: key, apply: func(v any, err error) (any, error) {
+	return AssumeFrom(pr, key, func(_ *World, v T) T { return f(v) })
+}
+
+// AssumeFrom is Assume where other facts decide too: they are those of the world
+// before this and what is assumed with it.
+func AssumeFrom[T any](pr *Probe[T], key string, f func(*World, T) T) Assumption {
+	return Assumption{probe: pr, key: key, apply: func(w *World, v any, err error) (any, error) {
 		if err != nil {
 			return v, err
 		}
 		t, _ := v.(T)
-		return f(t), nil
+		return f(w, t), nil
 	}}
 }
 
 // AssumeIs supposes that the fact about key is v, known or not.
 func AssumeIs[T any](pr *Probe[T], key string, v T) Assumption {
-	return Assumption{probe: pr, key: key, apply: func(any, error) (any, error) { return v, nil }}
+	return Assumption{probe: pr, key: key, apply: func(*World, any, error) (any, error) { return v, nil }}
 }
 
 // AssumeAll is Assume for every key of the probe.

@@ -302,5 +302,12 @@ func ownDescriptors(p *check.Pass, dir string) bool {
 		return false
 	}
 	of, _, _ := strings.Cut(rest, "/")
-	return of == "self" || of == "thread-self" || of == me
+	if of == "self" || of == "thread-self" || of == me {
+		return true
+	}
+	if _, err := strconv.Atoi(of); err != nil {
+		return false
+	}
+	st, ok := task.Status.Read(p, of) // by the number of one of its threads
+	return ok && st.TGID == p.World.Task().PID
 }

@@ -34,6 +34,10 @@ var fsTypes = map[uint64]fsType{
 	0x73717368: {"squashfs", false, false},
 	0x9fa0:     {"proc", false, true},
 	0x62656572: {"sysfs", false, true},
+	0x27e0eb:   {"cgroup", false, true},
+	0x63677270: {"cgroup2", false, true},
+	0x19800202: {"mqueue", false, true},
+	0x42494e4d: {"binfmt_misc", false, true},
 }
 
 // TypeName is the file system's name by its magic number; "0x1234" where it is not known.
@@ -50,3 +54,13 @@ func IsRemote(magic uint64) bool { return fsTypes[magic].remote }
 
 // NoFileCaps says whether the file system keeps no file capabilities.
 func NoFileCaps(magic uint64) bool { return fsTypes[magic].noCaps }
+
+// NeverExec says whether nothing on the file system can be executed (SB_I_NOEXEC), though
+// no mount option says so: it holds no files, but objects of the kernel.
+func NeverExec(magic uint64) bool {
+	switch magic {
+	case 0x9fa0, 0x62656572, 0x27e0eb, 0x63677270, 0x19800202, 0x42494e4d:
+		return true
+	}
+	return false
+}

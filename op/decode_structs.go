@@ -120,7 +120,9 @@ func schedAttr(d *decoder) {
 		return
 	}
 	flags := a.u64(8)
-	if flags&8 == 0 { // SCHED_FLAG_KEEP_POLICY
+	if flags&8 != 0 { // SCHED_FLAG_KEEP_POLICY
+		d.add(check.I("sched_flags", flags))
+	} else {
 		policy := a.u32(4)
 		if flags&1 != 0 { // SCHED_FLAG_RESET_ON_FORK
 			policy |= 0x40000000

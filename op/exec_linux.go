@@ -35,6 +35,7 @@ func start(path, dir string, attr *syscall.SysProcAttr) Operation {
 		a = &syscall.SysProcAttr{}
 	}
 	maps := idMaps(a)
+	keeps := len(a.AmbientCaps) > 0
 	if a.Cloneflags != 0 || a.UseCgroupFD {
 		clone := Clone(a.Cloneflags)
 		if a.UseCgroupFD {
@@ -44,6 +45,9 @@ func start(path, dir string, attr *syscall.SysProcAttr) Operation {
 		clone.Args = append(clone.Args, maps...)
 		step("new namespaces (Cloneflags)", clone)
 	}
+	if keeps {
+		step("keep capabilities (AmbientCaps)", Prctl(syscall.PR_SET_KEEPCAPS, 1))
+	}
 	if len(maps) > 0 && a.Cloneflags&syscall.CLONE_NEWUSER != 0 {
 		step("id maps (UidMappings, GidMappings)", call("write_id_map", append(maps, check.I("flags", a.Cloneflags))...))
 	}
@@ -51,7 +55,13 @@ func start(path, dir string, attr *syscall.SysProcAttr) Operation {
 		step("new session (Setsid)", Setsid())
 	}
 	if a.Setpgid || a.Foreground {
-		step("process group (Setpgid)", Setpgid(0, a.Pgid))
+		group := Setpgid(0, a.Pgid)
+		for name, set := range map[string]bool{"setsid": a.Setsid, "newpid": a.Cloneflags&syscall.CLONE_NEWPID != 0} {
+			if set {
+				group.Args = append(group.Args, check.I(name, 1))
+			}
+		}
+		step("process group (Setpgid)", group)
 	}
 	if a.Foreground {
 		step("foreground terminal (Foreground)", call("ioctl", check.I("fd", a.Ctty), check.I("request", syscall.TIOCSPGRP)))
@@ -78,9 +88,9 @@ func start(path, dir string, attr *syscall.SysProcAttr) Operation {
 			}
 			step("groups (Credential.Groups)", Setgroups(gids...))
 		}
-		step("group (Credential.Gid)", Setgid(int(c.Gid)))
-		uid := Setuid(int(c.Uid))
-		if len(a.AmbientCaps) > 0 {
+		step("group (Credential.Gid)", outside(Setgid(int(c.Gid)), a, a.GidMappings, int(c.Gid)))
+		uid := outside(Setuid(int(c.Uid)), a, a.UidMappings, int(c.Uid))
+		if keeps {
 			uid.Args = append(uid.Args, check.I("keepcaps", 1))
 		}
 		step("user (Credential.Uid)", uid)
@@ -102,6 +112,24 @@ func start(path, dir string, attr *syscall.SysProcAttr) Operation {
 		program = Exec(strings.TrimSuffix(dir, "/") + "/" + path)
 	}
 	step("exec", program)
+	return o
+}
+
+// outside adds what an id of the child's new user namespace is in that of its
+// parent, in whose numbers files are seen, and what its root is there (-1 where there is none).
+func outside(o Operation, a *syscall.SysProcAttr, maps []syscall.SysProcIDMap, id int) Operation {
+	if (a.Cloneflags|a.Unshareflags)&syscall.CLONE_NEWUSER == 0 || len(maps) == 0 {
+		return o
+	}
+	host := func(id int) int {
+		for _, m := range maps {
+			if id >= m.ContainerID && id-m.ContainerID < m.Size {
+				return m.HostID + id - m.ContainerID
+			}
+		}
+		return -1
+	}
+	o.Args = append(o.Args, check.I("outside", host(id)), check.I("root", host(0)))
 	return o
 }
 

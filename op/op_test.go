@@ -150,7 +150,7 @@ func TestStepsInTheOrderOfTheSource(t *testing.T) {
 	for _, s := range Command(cmd).Steps {
 		steps = append(steps, s.Call)
 	}
-	require.Equal(t, strings.Fields("clone write_id_map setsid setpgid ioctl unshare mount chroot setgroups setgid setuid capset_ambient chdir ioctl ptrace execve"), steps)
+	require.Equal(t, strings.Fields("clone prctl write_id_map setsid setpgid ioctl unshare mount chroot setgroups setgid setuid capset_ambient chdir ioctl ptrace execve"), steps)
 	require.True(t, Command(nil).IsZero())
 	o, err := check.ParseOperation(Command(cmd).String())
 	require.NoError(t, err)

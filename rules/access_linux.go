@@ -47,15 +47,42 @@ func access(m ptraceMode, errno ...syscall.Errno) []check.Gate {
 	return gates
 }
 
+// A judge is a gate's verdict on another task, whose status is given.
+type judge func(p *check.Pass, pid int, st task.StatusFile) check.Verdict
+
 // onOther is a gate on a process other than the own one, which has to exist.
-func onOther(doc *check.Doc, param string, pid func(*check.Operation) (int, bool), judge func(p *check.Pass, pid int, st task.StatusFile) check.Verdict) check.Gate {
+func onOther(doc *check.Doc, param string, pid func(*check.Operation) (int, bool), judge judge) check.Gate {
+	return onTask(doc, param, pid, judge, true)
+}
+
+// onThread is onOther where the kernel compares with the calling thread: the other
+// threads of the process are others too, and may have other credentials.
+func onThread(doc *check.Doc, param string, pid func(*check.Operation) (int, bool), judge judge) check.Gate {
+	return onTask(doc, param, pid, func(p *check.Pass, pid int, st task.StatusFile) check.Verdict {
+		v := judge(p, pid, st)
+		if st.TGID == p.World.Task().PID {
+			return preceded(v, check.Change{Kind: check.ChangeCode, Risk: check.LowRisk, Text: "do it in that thread itself, or change the credentials of all threads alike (syscall.AllThreadsSyscall)"})
+		}
+		return v
+	}, false)
+}
+
+// named is a task in words: "process 42 (sleep)".
+func named(p *check.Pass, pid int, st task.StatusFile) string {
+	if st.TGID == p.World.Task().PID {
+		return fmt.Sprintf("thread %d of this process", pid)
+	}
+	return fmt.Sprintf("process %d (%s)", pid, check.Printable(st.Name))
+}
+
+func onTask(doc *check.Doc, param string, pid func(*check.Operation) (int, bool), judge judge, group bool) check.Gate {
 	return check.Gate{Doc: doc, Role: check.Process, Param: param, Run: func(p *check.Pass) check.Verdict {
 		n, ok := pid(p.Op)
 		me := p.World.Task()
 		switch {
 		case !ok:
 			return p.Allow() // see known
-		case n == 0 || n == me.PID || n == me.TID:
+		case n == 0 || n == me.TID || group && n == me.PID:
 			return p.AllowFor("its own process")
 		case n < 0:
 			return p.AllowFor("no such process")
@@ -70,7 +97,7 @@ func onOther(doc *check.Doc, param string, pid func(*check.Operation) (int, bool
 			return p.AllowFor("no such process")
 		case err != nil:
 			return p.Unknown()
-		case st.TGID == me.PID:
+		case group && st.TGID == me.PID:
 			return p.AllowFor("a thread of its own process")
 		}
 		return judge(p, n, st)
@@ -391,7 +418,7 @@ var niceSubsetDoc = check.Doc{
 
 // niceSubset is asked by whatever changes how much another process gets of the machine.
 func niceSubset(pid func(*check.Operation) (int, bool)) check.Gate {
-	return onOther(&niceSubsetDoc, "CAP_SYS_NICE", pid, func(p *check.Pass, pid int, st task.StatusFile) check.Verdict {
+	return onThread(&niceSubsetDoc, "CAP_SYS_NICE", pid, func(p *check.Pass, pid int, st task.StatusFile) check.Verdict {
 		caps, ok := task.Caps.Read(p, "")
 		if !ok {
 			return p.Unknown()
@@ -400,6 +427,6 @@ func niceSubset(pid func(*check.Operation) (int, bool)) check.Gate {
 		if more == 0 {
 			return p.AllowFor("no more than this thread")
 		}
-		return processCap(p, userns.OfProcessID(int64(pid)), fmt.Sprintf("process %d (%s) holds %s, which this thread does not", pid, check.Printable(st.Name), few(more)), st.Creds.RUID, capability.CAP_SYS_NICE)
+		return processCap(p, userns.OfProcessID(int64(pid)), fmt.Sprintf("%s holds %s, which this thread does not", named(p, pid, st), few(more)), st.Creds.RUID, capability.CAP_SYS_NICE)
 	})
 }

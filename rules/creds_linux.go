@@ -23,13 +23,7 @@ var credRules = []check.Rule{
 	{
 		Name: "setgid", Calls: []string{"setgid", "setregid", "setresgid"}, Doc: "change group ids",
 		Gates: check.Gates(seccomp.Filter, known("gid", "rgid", "egid", "sgid"), lsm.Asked(setID("gid", capability.CAP_SETGID))), // kernel/sys.c:__sys_setgid
-		After: func(o *check.Operation) []check.Assumption {
-			gid := uint32(o.Int("gid"))
-			return []check.Assumption{check.Assume(&task.IDs, "", func(c task.Creds) task.Creds {
-				c.RGID, c.EGID, c.SGID, c.FSGID = gid, gid, gid, gid
-				return c
-			})}
-		},
+		After: afterSetgid,
 	},
 	{
 		Name: "setgroups", Calls: []string{"setgroups"}, Doc: "set the supplementary groups",
@@ -50,7 +44,7 @@ var credRules = []check.Rule{
 			check.When(setsMM, need(userns.Initial(), capability.CAP_SYS_RESOURCE)...), // prctl_set_mm
 			mapsMM,
 			check.When(setsExe, exeFile...), // prctl_set_mm_exe_file
-			seccompNNP.If(arg("option", unix.PR_SET_SECCOMP)),
+			seccompNNP.If(installsFilter),
 			check.When(arg("option", unix.PR_SET_IO_FLUSHER, unix.PR_GET_IO_FLUSHER), need(userns.Initial(), capability.CAP_SYS_RESOURCE)...),
 			writeExecStays.If(arg("option", unix.PR_SET_MDWE)),
 			speculationStays.If(arg("option", unix.PR_SET_SPECULATION_CTRL)),
@@ -118,24 +112,60 @@ func setID(kind string, c check.Cap) check.Gate {
 	}}
 }
 
-// afterSetuid is what a change of uid leaves behind: leaving uid 0 clears the
-// effective and permitted sets (security/commoncap.c:cap_emulate_setxuid).
-func afterSetuid(o *check.Operation) []check.Assumption {
-	uid := uint32(o.Int("uid"))
-	out := []check.Assumption{check.Assume(&task.IDs, "", func(c task.Creds) task.Creds {
-		c.RUID, c.EUID, c.SUID, c.FSUID = uid, uid, uid, uid
+// afterSetgid is kernel/sys.c:__sys_setgid: without the capability, the real and the saved id stay.
+func afterSetgid(o *check.Operation) []check.Assumption {
+	gid := uint32(o.Int("gid"))
+	if o.Has("outside") {
+		gid = uint32(o.Int("outside"))
+	}
+	return []check.Assumption{check.AssumeFrom(&task.IDs, "", func(w *check.World, c task.Creds) task.Creds {
+		c.EGID, c.FSGID = gid, gid
+		if caps, err := task.Caps.Get(w, ""); err != nil || caps.Effective.Has(capability.CAP_SETGID) {
+			c.RGID, c.SGID = gid, gid
+		}
 		return c
 	})}
-	keep := o.Int("keepcaps") != 0
-	if uid != 0 {
-		out = append(out, check.Assume(&task.Caps, "", func(c task.CapState) task.CapState {
-			if !keep {
-				c.Permitted = 0
-			}
-			return task.CapState{Permitted: c.Permitted, Inheritable: c.Inheritable}
-		}))
+}
+
+// afterSetuid is what a change of uid leaves behind (kernel/sys.c:__sys_setuid): leaving
+// uid 0 clears the permitted and effective sets, entering it raises the effective one
+// (security/commoncap.c:cap_emulate_setxuid). Where the child is in a new user namespace,
+// ids are those of its parent.
+func afterSetuid(o *check.Operation) []check.Assumption {
+	uid, root := uint32(o.Int("uid")), uint32(0)
+	if o.Has("outside") {
+		uid, root = uint32(o.Int("outside")), uint32(o.Int("root"))
 	}
-	return out
+	change := func(w *check.World, c task.Creds) task.Creds {
+		c.EUID, c.FSUID = uid, uid
+		if caps, err := task.Caps.Get(w, ""); err != nil || caps.Effective.Has(capability.CAP_SETUID) {
+			c.RUID, c.SUID = uid, uid
+		}
+		return c
+	}
+	return []check.Assumption{
+		check.AssumeFrom(&task.IDs, "", change),
+		check.AssumeFrom(&task.Caps, "", func(w *check.World, c task.CapState) task.CapState {
+			old, err := task.IDs.Get(w, "")
+			if err != nil {
+				old = task.Creds{RUID: root, EUID: root, SUID: root}
+			}
+			bits, _ := task.Securebits.Get(w, "") // of another task they cannot be read; hardly any sets them
+			if bits.N&secbitNoSetuidFixup != 0 {
+				return c
+			}
+			isRoot := func(c task.Creds) bool { return c.RUID == root || c.EUID == root || c.SUID == root }
+			switch now := change(w, old); {
+			case isRoot(old) && !isRoot(now) && o.Int("keepcaps") == 0 && bits.N&secbitKeepCaps == 0:
+				c.Permitted, c.Effective, c.Hidden = 0, 0, 0
+			case old.EUID == root && now.EUID != root:
+				c.Effective, c.Hidden = 0, 0
+			case old.EUID != root && now.EUID == root:
+				c.Effective = c.Permitted &^ c.Hidden
+			}
+			return c
+		}),
+	}
 }
 
 var setgroupsDoc = check.Doc{
@@ -183,7 +213,12 @@ var ambientDoc = check.Doc{
 	Errnos: []syscall.Errno{syscall.EPERM},
 }
 
-const secbitNoCapAmbientRaise = 1 << 6
+// Secure bits (include/uapi/linux/securebits.h).
+const (
+	secbitNoSetuidFixup     = 1 << 2
+	secbitKeepCaps          = 1 << 4
+	secbitNoCapAmbientRaise = 1 << 6
+)
 
 var ambientRaise = check.Gate{Doc: &ambientDoc, Run: func(p *check.Pass) check.Verdict {
 	if p.Op.Int("arg1") != unix.PR_CAP_AMBIENT_RAISE {
@@ -219,7 +254,8 @@ var ambientRaise = check.Gate{Doc: &ambientDoc, Run: func(p *check.Pass) check.V
 
 var securebitsDoc = check.Doc{
 	ID: "creds.securebits", Title: "secure bits not locked, and",
-	Text:   "Secure bits whose lock is set cannot change any more, nor can their lock; changing any takes CAP_SETPCAP in the own user namespace (PR_SET_KEEPCAPS only that its bit is not locked).",
+	Text: "Secure bits whose lock is set cannot change any more, nor can their lock; changing any takes CAP_SETPCAP in the own user namespace (PR_SET_KEEPCAPS only that its bit is not locked). " +
+		"Since Linux 6.14 anybody may change SECBIT_EXEC_RESTRICT_FILE and SECBIT_EXEC_DENY_INTERACTIVE and their locks.",
 	Kernel: "security/commoncap.c:cap_task_prctl",
 	Man:    "capabilities(7)",
 	Cause:  check.State,
@@ -227,7 +263,9 @@ var securebitsDoc = check.Doc{
 }
 
 const (
-	securebitLocks   = 0xaa // every second bit locks the one before
+	securebitLocks   = 0xaaa // every second bit locks the one before
+	securebitsOfOld  = 0xff
+	securebitsOfExec = 0xf00 // SECBIT_EXEC_RESTRICT_FILE, SECBIT_EXEC_DENY_INTERACTIVE and their locks (Linux 6.14)
 	keepCapsLocked   = 1 << 5
 	cannotBeUnlocked = "the lock stays for the life of the process and its children: start it from one that does not lock"
 )
@@ -244,15 +282,34 @@ var securebits = check.Gate{Doc: &securebitsDoc, Param: "CAP_SETPCAP", Run: func
 		}
 		return p.Allow()
 	}
-	locked := (bits.N & securebitLocks) >> 1
+	locked, want := (bits.N&securebitLocks)>>1, p.Op.Int("arg1")
+	unknown := want &^ (securebitsOfOld | securebitsOfExec)
+	if want&securebitsOfExec != 0 && unknown == 0 {
+		switch has, ok := kernelSince(p, 6, 14); {
+		case !ok:
+			return p.UnknownFor("whether this kernel has these secure bits (Linux 6.14) could not be read")
+		case !has:
+			unknown = want & securebitsOfExec
+		}
+	}
 	switch {
+	case p.Op.Has("arg1") && unknown != 0:
+		return p.Deny(fmt.Sprintf("this kernel knows no secure bits %#x", unknown), check.Change{Kind: check.ChangeCode, Text: "set only secure bits that the kernel has"})
 	case p.Op.Has("arg1") && (locked&(bits.N^p.Op.Int("arg1")) != 0 || bits.N&securebitLocks&^p.Op.Int("arg1") != 0):
 		return p.Deny(fmt.Sprintf("secure bits are locked (they are %#x)", bits.N), change)
 	case !p.Op.Has("arg1") && locked != 0:
 		return p.UnknownFor("some secure bits are locked, and which were asked for is not known")
 	}
+	if changed := bits.N ^ want; p.Op.Has("arg1") && changed != 0 && changed&^securebitsOfExec == 0 {
+		return p.AllowFor("these secure bits are everybody's to change")
+	}
 	return capability.Verdict(p, userns.Own(), "", capability.CAP_SETPCAP).As(check.MissingCapability)
 }}
+
+// installsFilter: strict mode takes no privilege (kernel/seccomp.c:prctl_set_seccomp).
+func installsFilter(o *check.Operation) bool {
+	return arg("option", unix.PR_SET_SECCOMP)(o) && (!o.Has("arg1") || o.Int("arg1") == unix.SECCOMP_MODE_FILTER)
+}
 
 var seccompNNPDoc = check.Doc{
 	ID: "seccomp.install", Title: "no_new_privs, or",
@@ -286,7 +343,12 @@ var capsetGate = check.Gate{Doc: &capsetDoc, Run: func(p *check.Pass) check.Verd
 	if !p.Op.Has("permitted") {
 		return p.UnknownFor("which sets were asked for is not known")
 	}
-	set := func(name string) check.CapSet { return check.CapSet(p.Op.Int(name)) }
+	last, ok := capability.Last.Read(p, "")
+	if !ok {
+		last.N = int64(check.LastCap)
+	}
+	known := check.CapSet(1)<<(last.N+1) - 1 // bits beyond are ignored (kernel/capability.c:mk_kernel_cap)
+	set := func(name string) check.CapSet { return check.CapSet(p.Op.Int(name)) & known }
 	if more := set("permitted") &^ caps.Permitted; more != 0 {
 		c := more.List()[0]
 		return p.Deny(fmt.Sprintf("%s is not in the permitted set, and capset cannot add to it", more), check.Grants(c, capability.Granted(c)...))
@@ -312,14 +374,30 @@ var capsetGate = check.Gate{Doc: &capsetDoc, Run: func(p *check.Pass) check.Verd
 }}
 
 // ambientChild is Go's two calls: the capability is added to permitted and
-// inheritable, which works only if it is permitted, then raised.
+// inheritable, which works only if it is permitted and in the bounding set (or
+// inheritable already), then raised.
 var ambientChild = check.Gate{Doc: &ambientDoc, Param: "(child)", Run: func(p *check.Pass) check.Verdict {
 	caps, ok := task.Caps.Read(p, "")
 	if !ok {
 		return p.Unknown()
 	}
-	if c := check.Cap(p.Op.Int("cap")); !caps.Permitted.Has(c) {
+	c := check.Cap(p.Op.Int("cap"))
+	if !caps.Permitted.Has(c) {
 		return p.Deny(c.String()+" is to become ambient, but is not in the permitted set", check.Grants(c, capability.Granted(c)...))
+	}
+	if !caps.Inheritable.Has(c) {
+		switch b, ok := task.Bounding.Read(p, c.String()); {
+		case !ok:
+			return p.Unknown()
+		case !b.Set:
+			return p.Deny(c.String()+" is to become ambient, but is outside the bounding set, so it cannot become inheritable", check.Grants(c, capability.Granted(c)...))
+		}
+	}
+	switch bits, err := task.Securebits.ReadErr(p, ""); {
+	case err != nil:
+		return p.Unknown()
+	case bits.N&secbitNoCapAmbientRaise != 0:
+		return p.Deny("SECBIT_NO_CAP_AMBIENT_RAISE is set, which the child inherits", check.Change{Kind: check.ChangeCode, Text: "do not set the secure bit in the process that starts it"}).As(check.State)
 	}
 	return p.Allow()
 }}

@@ -3,6 +3,8 @@ package rules
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
 	"syscall"
 
 	"github.com/go-eperm/eperm/capability"
@@ -57,18 +59,24 @@ var execType = inode.OnFile(&execTypeDoc, check.Target, func(p *check.Pass, name
 
 var noExecDoc = check.Doc{
 	ID: "mount.noexec", Title: "mount without noexec",
-	Text: "Nothing on a mount with noexec can be executed.", Kernel: "fs/exec.c:path_noexec; fs/namei.c:may_open", Man: "mount(8)", Cause: check.MountOption,
+	Text: "Nothing on a mount with noexec can be executed, nor on file systems of the kernel's own objects (proc, sysfs, cgroup, mqueue, binfmt_misc).", Kernel: "fs/exec.c:path_noexec; fs/namei.c:may_open", Man: "mount(8)", Cause: check.MountOption,
 	Errnos: []syscall.Errno{syscall.EACCES},
 }
 
 var noExec = inode.OnFile(&noExecDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
+	fs, ok := mount.Statfs.Read(p, name)
+	if ok && mount.NeverExec(fs.Magic) {
+		return p.Deny(fmt.Sprintf("%s lies on a file system (%s) of which nothing can be executed, whatever its options and modes", check.Printable(name), mount.TypeName(fs.Magic)),
+			check.Change{Kind: check.ChangeCode, Text: "put the program on another file system"}).As(check.Filesystem)
+	}
 	return mount.Deny(p, name, f, mount.NoExecFlag, "noexec", "exec")
 })
 
 var interpreterDoc = check.Doc{
 	ID: "exec.interpreter", Title: "interpreter can be executed",
-	Text:   "The interpreter that a script names in its #! line is opened for execution like the script itself, and so is the interpreter of one that is a script again.",
-	Kernel: "fs/binfmt_script.c:load_script → fs/exec.c:open_exec, exec_binprm",
+	Text: "The interpreter that a script names in its #! line is opened for execution like the script itself, and so is the interpreter of one that is a script again, " +
+		"and the dynamic linker that a program names.",
+	Kernel: "fs/binfmt_script.c:load_script, fs/binfmt_elf.c:load_elf_binary → fs/exec.c:open_exec, exec_binprm",
 	Man:    "execve(2)",
 	Cause:  check.FileMode,
 	Errnos: []syscall.Errno{syscall.EACCES, syscall.EPERM},
@@ -102,13 +110,26 @@ func runs(p *check.Pass, name string) (chain []string, unread string) {
 
 var interpreter = inode.OnFile(&interpreterDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
 	chain, unread := runs(p, name)
-	for _, name := range chain {
+	opened := slices.Clone(chain)
+	if program := append([]string{name}, chain...)[len(chain)]; unread == "" {
+		switch linker, err := dynamicLinker.ReadErr(p, program); {
+		case err != nil && !check.IsMissing(err) && !errors.Is(err, check.ErrNotRecorded): // by an older version
+			unread = program
+		case err == nil && linker.S != "":
+			opened = append(opened, linker.S)
+		}
+	}
+	for i, name := range opened {
 		sub := p.For(check.Operation{Call: "execve", Args: []check.Arg{check.S("path", name)}})
 		for _, g := range []check.Gate{dac.Search(check.Ancestors), execType, noExec, dac.Execute(check.Target)} {
 			if v := g.Run(sub); v.Decision != check.Allows {
 				if v.Decision == check.Denies {
 					v.Cause, v.Errno = g.Doc.Cause, g.Doc.Errnos[0]
-					v.Reason = "of the interpreter " + check.Printable(name) + ": " + v.Reason
+					what := "of the interpreter "
+					if i == len(chain) {
+						what = "of the dynamic linker "
+					}
+					v.Reason = what + check.Printable(name) + ": " + v.Reason
 				}
 				return v
 			}
@@ -119,7 +140,7 @@ var interpreter = inode.OnFile(&interpreterDoc, check.Target, func(p *check.Pass
 		return p.UnknownFor(check.Printable(unread) + " may be executed, not read: whether it is a script is not known")
 	case unread != "":
 		return p.Faint(check.Printable(unread) + " may be executed, not read: whether it is a script is not known")
-	case len(chain) == 0:
+	case len(opened) == 0:
 		return p.AllowFor("no script")
 	}
 	return p.Allow()
@@ -191,6 +212,9 @@ func capsOfProgram(p *check.Pass, name string) check.Verdict {
 		if fc.Inheritable.Has(c) && caps.Inheritable.Has(c) {
 			continue // gained by inheritance
 		}
+		if !ownMount(p, name) { // fs/namespace.c:mnt_may_suid
+			return p.UnknownFor("the mount of " + check.Printable(name) + " is not among those that this task sees: on one of another mount namespace, or of none, file capabilities do not count")
+		}
 		rest := fc
 		rest.Permitted = rest.Permitted.Remove(c)
 		v := p.Deny(fmt.Sprintf("%s has the file capability %s with the effective bit (%s), and %s is outside this thread's bounding set: the kernel does not run it with less", check.Printable(name), c, fc, c),
@@ -201,4 +225,14 @@ func capsOfProgram(p *check.Pass, name string) check.Verdict {
 		return v
 	}
 	return p.Allow()
+}
+
+// ownMount says whether the mount of a file is one of the task's mount namespace that procfs shows.
+func ownMount(p *check.Pass, name string) bool {
+	f, ok := inode.Stat.Read(p, name)
+	if !ok || f.Mnt == 0 {
+		return ok // before Linux 5.8 the mount is not told
+	}
+	_, err := mount.At.ReadErr(p, strconv.FormatUint(f.Mnt, 10))
+	return err == nil || errors.Is(err, check.ErrNotRecorded)
 }

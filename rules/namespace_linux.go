@@ -58,9 +58,6 @@ func otherNamespaces(o *check.Operation) bool {
 	return f&namespaceFlags != 0 && f&unix.CLONE_NEWUSER == 0
 }
 
-// newNamespace stands for the inode of a user namespace that is only supposed.
-const newNamespace = 1
-
 // initPIDInode is the inode of the initial pid namespace (include/linux/proc_ns.h:PROC_PID_INIT_INO).
 const initPIDInode = 0xEFFFFFFC
 
@@ -79,7 +76,7 @@ func inNewNamespaces(o *check.Operation) []check.Assumption {
 	var out []check.Assumption
 	if flags&unix.CLONE_NEWUSER != 0 {
 		out = append(out,
-			check.AssumeIs(&userns.NS, "user", userns.Handle{Inode: newNamespace}),
+			check.AssumeIs(&userns.NS, "user", userns.Handle{Inode: userns.Supposed}),
 			check.Assume(&task.Caps, "", func(task.CapState) task.CapState {
 				all := check.CapSet(1<<(check.LastCap+1) - 1)
 				return task.CapState{Effective: all, Permitted: all}
@@ -89,12 +86,12 @@ func inNewNamespaces(o *check.Operation) []check.Assumption {
 				return u
 			}),
 			check.AssumeIs(&userns.Setgroups, "", task.Text{S: setgroupsWord(o)}),
-			check.AssumeIs(&userns.Map, "uid", idMap(o, "uidmap")), check.AssumeIs(&userns.Map, "gid", idMap(o, "gidmap")),
+			check.AssumeIs(&userns.Map, "uid", mappedIDs(o, "uidmap")), check.AssumeIs(&userns.Map, "gid", mappedIDs(o, "gidmap")),
 		)
 	}
 	for kind, flag := range map[string]int64{"mnt": unix.CLONE_NEWNS, "net": unix.CLONE_NEWNET, "uts": unix.CLONE_NEWUTS, "ipc": unix.CLONE_NEWIPC, "pid": unix.CLONE_NEWPID, "cgroup": unix.CLONE_NEWCGROUP} {
 		if flags&flag != 0 {
-			out = append(out, check.AssumeIs(&userns.Owner, kind, userns.Ownership{Inode: newNamespace}))
+			out = append(out, check.AssumeIs(&userns.Owner, kind, userns.Ownership{Inode: userns.Supposed}))
 		}
 	}
 	return out
@@ -105,6 +102,16 @@ func setgroupsWord(o *check.Operation) string {
 		return "allow"
 	}
 	return "deny"
+}
+
+// mappedIDs is the map of a new user namespace in the numbers of its parent, in which
+// the ids of the task and of files are known here: which of them it has.
+func mappedIDs(o *check.Operation, name string) userns.IDMap {
+	m := idMap(o, name)
+	for i := range m.Ranges {
+		m.Ranges[i].Inside = m.Ranges[i].Outside
+	}
+	return m
 }
 
 // idMap is a map given as "inside outside count,…".

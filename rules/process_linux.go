@@ -42,14 +42,14 @@ var prlimitDoc = check.Doc{
 	Errnos: []syscall.Errno{syscall.EPERM},
 }
 
-var prlimitOwner = onOther(&prlimitDoc, "CAP_SYS_RESOURCE", pidArg("pid"), func(p *check.Pass, pid int, st task.StatusFile) check.Verdict {
+var prlimitOwner = onThread(&prlimitDoc, "CAP_SYS_RESOURCE", pidArg("pid"), func(p *check.Pass, pid int, st task.StatusFile) check.Verdict {
 	ids, ok := task.IDs.Read(p, "")
 	if !ok {
 		return p.Unknown()
 	}
 	t := st.Creds
 	same := both(allSame(p, "uid", ids.RUID, t.EUID, t.SUID, t.RUID), allSame(p, "gid", ids.RGID, t.EGID, t.SGID, t.RGID))
-	return idsOr(p, same, userns.OfProcessID(int64(pid)), fmt.Sprintf("process %d (%s) runs as %s, this thread as uid %d, gid %d", pid, check.Printable(st.Name), triple(t), ids.RUID, ids.RGID),
+	return idsOr(p, same, userns.OfProcessID(int64(pid)), fmt.Sprintf("%s runs as %s, this thread as uid %d, gid %d", named(p, pid, st), triple(t), ids.RUID, ids.RGID),
 		t.RUID, capability.CAP_SYS_RESOURCE)
 })
 

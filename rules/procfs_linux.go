@@ -9,9 +9,11 @@ import (
 
 	"github.com/go-eperm/eperm/capability"
 	"github.com/go-eperm/eperm/check"
+	"github.com/go-eperm/eperm/limit"
 	"github.com/go-eperm/eperm/lsm"
 	"github.com/go-eperm/eperm/task"
 	"github.com/go-eperm/eperm/userns"
+	"golang.org/x/sys/unix"
 )
 
 // The files of a process below /proc: their modes are judged as those of any
@@ -118,6 +120,7 @@ var procReads = check.Gates(
 	check.When(ofProcess("stack"), needWith(syscall.EACCES, userns.Initial(), capability.CAP_SYS_ADMIN)...),
 	check.When(ofProcess("syscall", "stack", "personality"), access(attachFiles, syscall.EPERM)...),
 	check.When(ofProcess("io"), access(readFiles, syscall.EACCES)...),
+	check.When(ofProcess("timerslack_ns"), slackOf(timerSlack)),
 )
 
 // procLists is the directories that list their entries to few (fs/proc/base.c:proc_map_files_readdir).
@@ -126,8 +129,9 @@ var procLists = check.When(ofProcess("map_files"), access(readFiles, syscall.EAC
 // procWrites is what writing the files of a process takes.
 var procWrites = check.Gates(
 	oomScore.If(ofProcess("oom_score_adj", "oom_adj")),
+	autogroupNice.If(ofProcess("autogroup")),
 	loginuid.If(ofProcess("loginuid")),
-	check.When(ofProcess("timerslack_ns"), timerSlack, niceSubset(procPid)),
+	check.When(ofProcess("timerslack_ns"), slackOf(timerSlack), slackOf(niceSubset(pidArg("pid")))),
 	ownAttributes.If(func(o *check.Operation) bool {
 		_, file, ok := procFile(o)
 		return ok && strings.HasPrefix(file, "attr/")
@@ -160,7 +164,7 @@ var oomScore = check.Gate{Doc: &oomDoc, Role: check.Process, Param: "CAP_SYS_RES
 		return p.Unknown()
 	}
 	because := fmt.Sprintf("the score, now %d, would fall below the least that it ever was given with privilege", now.N)
-	want, err := strconv.ParseInt(strings.TrimSpace(p.Op.Str("value")), 10, 16)
+	want, err := strconv.ParseInt(written(p.Op), 10, 16)
 	known := err == nil
 	if known && want >= now.N {
 		return p.AllowFor("it is not lowered")
@@ -170,6 +174,43 @@ var oomScore = check.Gate{Doc: &oomDoc, Role: check.Process, Param: "CAP_SYS_RES
 		return p.UnknownFor("the least score that is allowed without CAP_SYS_RESOURCE cannot be read")
 	}
 	return v
+}}
+
+// written is what is written to the file, as op.WriteText gives it.
+func written(o *check.Operation) string {
+	if o.Has("data") {
+		return strings.TrimSpace(o.Str("data"))
+	}
+	return strings.TrimSpace(o.Str("value"))
+}
+
+var autogroupDoc = check.Doc{
+	ID: "proc.autogroup", Title: "nice value within RLIMIT_NICE, or",
+	Text:   "A negative nice value of a session's group of tasks takes what lowering the nice value of the writer would: RLIMIT_NICE, or CAP_SYS_NICE in the initial user namespace.",
+	Kernel: "kernel/sched/autogroup.c:proc_sched_autogroup_set_nice",
+	Man:    "sched(7)",
+	Cause:  check.MissingCapability,
+	Errnos: []syscall.Errno{syscall.EPERM},
+}
+
+var autogroupNice = check.Gate{Doc: &autogroupDoc, Param: "CAP_SYS_NICE", Run: func(p *check.Pass) check.Verdict {
+	nice, err := strconv.ParseInt(written(p.Op), 10, 16)
+	if err == nil && nice >= 0 {
+		return p.AllowFor("it does not get more of the processor")
+	}
+	l, ok := limit.Of.Read(p, strconv.Itoa(unix.RLIMIT_NICE))
+	switch {
+	case !ok:
+		return p.Unknown()
+	case err != nil && p.Seen == 0:
+		return p.UnknownFor("which nice value is written is not known")
+	case err != nil: // only a negative one is refused
+		return capability.Verdict(p, userns.Initial(), "the nice value is negative", capability.CAP_SYS_NICE)
+	case uint64(20-nice) <= l.Soft:
+		return p.AllowFor("within RLIMIT_NICE")
+	}
+	v := capability.Verdict(p, userns.Initial(), fmt.Sprintf("nice %d is below what RLIMIT_NICE of %d grants (20 − the limit)", nice, l.Soft), capability.CAP_SYS_NICE)
+	return preceded(v, limit.Raise(unix.RLIMIT_NICE, uint64(20-nice)))
 }}
 
 var loginuidDoc = check.Doc{
@@ -206,16 +247,29 @@ var loginuid = check.Gate{Doc: &loginuidDoc, Role: check.Process, Param: "CAP_AU
 
 var slackDoc = check.Doc{
 	ID: "proc.timerslack", Title: "own timer slack, or",
-	Text:   "Another thread's timer slack takes CAP_SYS_NICE in its user namespace.",
-	Kernel: "fs/proc/base.c:timerslack_ns_write",
+	Text:   "Another thread's timer slack, also of the same process, is read and set with CAP_SYS_NICE in its user namespace.",
+	Kernel: "fs/proc/base.c:timerslack_ns_write, timerslack_ns_show",
 	Man:    "proc_pid_timerslack_ns(5)",
 	Cause:  check.MissingCapability,
 	Errnos: []syscall.Errno{syscall.EPERM},
 }
 
-var timerSlack = onOther(&slackDoc, "CAP_SYS_NICE", procPid, func(p *check.Pass, pid int, st task.StatusFile) check.Verdict {
-	return capability.Verdict(p, userns.OfProcessID(int64(pid)), fmt.Sprintf("process %d (%s) is another one", pid, check.Printable(st.Name)), capability.CAP_SYS_NICE)
+var timerSlack = onThread(&slackDoc, "CAP_SYS_NICE", pidArg("pid"), func(p *check.Pass, pid int, st task.StatusFile) check.Verdict {
+	return capability.Verdict(p, userns.OfProcessID(int64(pid)), "the timer slack is that of "+named(p, pid, st), capability.CAP_SYS_NICE)
 })
+
+// slackOf is a gate on the thread whose timer slack the path names: /proc/self is the main one.
+func slackOf(g check.Gate) check.Gate {
+	run := g.Run
+	g.Run = func(p *check.Pass) check.Verdict {
+		pid, _ := procPid(p.Op)
+		if pid == 0 && strings.HasPrefix(p.Op.Str("path"), "/proc/self/") {
+			pid = p.World.Task().PID
+		}
+		return run(p.For(p.Op.With(check.I("pid", pid))))
+	}
+	return g
+}
 
 var attributesDoc = check.Doc{
 	ID: "proc.attributes", Title: "own attributes",

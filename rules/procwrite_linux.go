@@ -114,6 +114,8 @@ var mapWriter = onMap(&mapWriterDoc, "", func(p *check.Pass, m mapping) check.Ve
 		return p.Deny("the process is in the initial user namespace, whose map is fixed", check.Change{Kind: check.ChangeCode, Text: "make a user namespace first (unshare -U), and write the map of that"})
 	case m.theirs.Foreign:
 		return p.Deny("the process is in a user namespace that is neither this task's own nor below it", check.Change{Kind: check.ChangeCode, Text: "write the map from the parent of that user namespace"})
+	case m.theirs.Deep:
+		return p.Deny("the process is in a user namespace whose parent is below this task's own", check.Change{Kind: check.ChangeCode, Text: "write the map from the parent of that user namespace, or from inside"})
 	}
 	return p.Allow()
 })

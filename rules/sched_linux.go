@@ -128,7 +128,7 @@ var niceOwner = check.Gate{Doc: &niceOwnerDoc, Role: check.Process, Param: "CAP_
 	return niceOwnerOne.Run(p)
 }}
 
-var niceOwnerOne = onOther(&niceOwnerDoc, "CAP_SYS_NICE", niceTarget, func(p *check.Pass, pid int, st task.StatusFile) check.Verdict {
+var niceOwnerOne = onThread(&niceOwnerDoc, "CAP_SYS_NICE", niceTarget, func(p *check.Pass, pid int, st task.StatusFile) check.Verdict {
 	return ownerOf(p, pid, st, userns.OfProcessID(int64(pid)), func(ids task.Creds) check.Decision { return anySame(p, "uid", ids.EUID, st.Creds.RUID, st.Creds.EUID) })
 })
 
@@ -139,7 +139,7 @@ var ioprioOwner = check.Gate{Doc: &niceOwnerDoc, Role: check.Process, Param: "CA
 	return ioprioOwnerOne.Run(p)
 }}
 
-var ioprioOwnerOne = onOther(&niceOwnerDoc, "CAP_SYS_NICE", ioprioTarget, func(p *check.Pass, pid int, st task.StatusFile) check.Verdict {
+var ioprioOwnerOne = onThread(&niceOwnerDoc, "CAP_SYS_NICE", ioprioTarget, func(p *check.Pass, pid int, st task.StatusFile) check.Verdict {
 	return ownerOf(p, pid, st, userns.Initial(), func(ids task.Creds) check.Decision { return anySame(p, "uid", st.Creds.RUID, ids.EUID, ids.RUID) })
 })
 
@@ -149,7 +149,7 @@ func ownerOf(p *check.Pass, pid int, st task.StatusFile, where userns.Where, sam
 	if !ok {
 		return p.Unknown()
 	}
-	return idsOr(p, same(ids), where, fmt.Sprintf("process %d (%s) belongs to uid %d (effective %d), not to uid %d", pid, check.Printable(st.Name), st.Creds.RUID, st.Creds.EUID, ids.EUID),
+	return idsOr(p, same(ids), where, fmt.Sprintf("%s belongs to uid %d (effective %d), not to uid %d", named(p, pid, st), st.Creds.RUID, st.Creds.EUID, ids.EUID),
 		st.Creds.RUID, capability.CAP_SYS_NICE)
 }
 
@@ -229,7 +229,7 @@ var schedOwnerDoc = check.Doc{
 
 // sameOwner is check_same_owner; where nil is the target's user namespace.
 func sameOwner(where func() userns.Where) check.Gate {
-	return onOther(&schedOwnerDoc, "CAP_SYS_NICE", pidArg("pid"), func(p *check.Pass, pid int, st task.StatusFile) check.Verdict {
+	return onThread(&schedOwnerDoc, "CAP_SYS_NICE", pidArg("pid"), func(p *check.Pass, pid int, st task.StatusFile) check.Verdict {
 		to := userns.OfProcessID(int64(pid))
 		if where != nil {
 			to = where()
@@ -350,10 +350,17 @@ var resetOnFork = check.Gate{Doc: &resetDoc, Param: "CAP_SYS_NICE", Run: func(p 
 		return p.AllowFor("no such process")
 	case err != nil:
 		return p.Unknown()
-	case !now.ResetOnFork, p.Op.Int("policy")&schedReset != 0, p.Op.Is("sched_setparam"):
+	case !now.ResetOnFork, p.Op.Int("policy")&schedReset != 0, p.Op.Int("sched_flags")&unix.SCHED_FLAG_RESET_ON_FORK != 0, p.Op.Is("sched_setparam"):
 		return p.AllowFor("it is not cleared")
 	}
-	return capability.Verdict(p, userns.Initial(), "SCHED_RESET_ON_FORK is set and would be cleared", capability.CAP_SYS_NICE)
+	v := capability.Verdict(p, userns.Initial(), "SCHED_RESET_ON_FORK is set and would be cleared", capability.CAP_SYS_NICE)
+	if v.Decision == check.Denies && p.Op.Is("sched_setattr") && !p.Op.Has("sched_flags") {
+		if p.Seen == 0 {
+			return p.UnknownFor("SCHED_RESET_ON_FORK is set, and whether sched_flags keep it is not known")
+		}
+		v.Inferred = true
+	}
+	return v
 }}
 
 var spanDoc = check.Doc{

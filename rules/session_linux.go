@@ -76,7 +76,7 @@ var jobs = check.Probe[jobControl]{Name: "job", Source: "/proc/PID/stat", Live: 
 
 var leaderDoc = check.Doc{
 	ID: "session.leader", Title: "not a process group leader",
-	Text:   "A process that leads a process group cannot start a session.",
+	Text:   "A process that leads a process group cannot start a session, nor one that left the group of its number to others: the session's group would be that.",
 	Kernel: "kernel/sys.c:ksys_setsid",
 	Man:    "setsid(2)",
 	Cause:  check.Session,
@@ -108,6 +108,11 @@ var groupLeader = check.Gate{Doc: &leaderDoc, Run: func(p *check.Pass) check.Ver
 		return p.Deny(fmt.Sprintf("process %d leads a process group, and so cannot start a session", g.N),
 			check.Change{Kind: check.ChangeCode, Text: "call setsid in a child (SysProcAttr.Setsid), which leads no group"})
 	}
+	me := strconv.Itoa(p.World.Task().PID)
+	if left, err := groupExists.ReadErr(p, me); err == nil && left.Set {
+		return p.Deny("process group "+me+", which this process made and left, has other members still: it cannot start a session of that number",
+			check.Change{Kind: check.ChangeCode, Text: "call setsid in a child (SysProcAttr.Setsid), or when the others have ended"})
+	}
 	return p.Allow()
 }}
 
@@ -122,10 +127,20 @@ var pgidDoc = check.Doc{
 
 var pgidGate = check.Gate{Doc: &pgidDoc, Role: check.Process, Run: func(p *check.Pass) check.Verdict {
 	if p.Op.Has("step") {
-		if pgid := p.Op.Int("pgid"); pgid != 0 {
-			return groupInSession(p, strconv.FormatInt(pgid, 10))
+		pgid := p.Op.Int("pgid")
+		switch {
+		case p.Op.Int("setsid") != 0:
+			return p.Deny("the child leads a session (Setsid), and a session leader stays in the process group that it leads",
+				check.Change{Kind: check.ChangeCode, Risk: check.LowRisk, Text: "leave out SysProcAttr.Setpgid and Foreground: with Setsid the child has a process group of its own"})
+		case pgid == 0:
+			return p.AllowFor("a new process")
+		case p.Op.Int("newpid") != 0 && pgid == 1:
+			return p.AllowFor("its own number in the new pid namespace")
+		case p.Op.Int("newpid") != 0:
+			return p.Deny(fmt.Sprintf("in the child's new pid namespace there is no process group %d", pgid),
+				check.Change{Kind: check.ChangeCode, Risk: check.LowRisk, Text: "leave SysProcAttr.Pgid 0: groups of outside cannot be joined from a new pid namespace"})
 		}
-		return p.AllowFor("a new process")
+		return groupInSession(p, strconv.FormatInt(pgid, 10))
 	}
 	key := ""
 	if pid := p.Op.Int("pid"); pid != 0 && pid != int64(p.World.Task().PID) {

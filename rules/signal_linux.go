@@ -369,6 +369,11 @@ var parentMayTrace = check.Gate{Doc: &tracemeDoc, Role: check.Process, Run: func
 	if !ok {
 		return p.Unknown()
 	}
+	if parent.Threads > 1 { // the one that made this process counts
+		if alike, ok := threadsAlike.Read(p, strconv.Itoa(mine.PPID)); !ok || !alike.Set {
+			return p.UnknownFor("the threads of the parent hold different capabilities, and which of them started this process is shown nowhere")
+		}
+	}
 	rel, ok := userns.OfPID.Read(p, strconv.Itoa(mine.PPID))
 	if !ok {
 		return p.Unknown()
@@ -384,6 +389,32 @@ var parentMayTrace = check.Gate{Doc: &tracemeDoc, Role: check.Process, Run: func
 	}
 	return p.Deny(fmt.Sprintf("the parent, process %d (%s), lacks %s, which this thread holds", mine.PPID, check.Printable(parent.Name), few(more)),
 		check.Change{Kind: check.ChangeCode, Text: "give up these capabilities before PTRACE_TRACEME, or let the parent attach with CAP_SYS_PTRACE"}).For(capability.CAP_SYS_PTRACE)
+}}
+
+// threadsAlike says whether all threads of a process, the key, hold the same capabilities.
+var threadsAlike = check.Probe[task.Flag]{Name: "threads_alike", Source: "/proc/PID/task/*/status", Live: func(k *check.Kernel, key string) (task.Flag, error) {
+	pid, err := strconv.Atoi(key)
+	if err != nil {
+		return task.Flag{}, fmt.Errorf("pid %q: %w", key, err)
+	}
+	tids, err := task.ThreadsOf(pid)
+	if err != nil {
+		return task.Flag{}, err
+	}
+	var first *task.StatusFile
+	for _, tid := range tids {
+		st, err := task.Status.Get(k.World(), strconv.Itoa(tid))
+		switch {
+		case check.IsMissing(err): // it ended meanwhile
+		case err != nil:
+			return task.Flag{}, err
+		case first == nil:
+			first = &st
+		case st.CapPrm != first.CapPrm || st.CapEff != first.CapEff:
+			return task.Flag{}, nil
+		}
+	}
+	return task.Flag{Set: true}, nil
 }}
 
 var suspendDoc = check.Doc{

@@ -10,6 +10,16 @@ import (
 // Processes is the numbers of the processes that procfs shows.
 func Processes() ([]int, error) { return numbered("/proc", 1<<16) }
 
+// ThreadsOf is the numbers of the threads of a process.
+func ThreadsOf(pid int) ([]int, error) {
+	const most = 4096
+	tids, err := numbered("/proc/"+strconv.Itoa(pid)+"/task", most)
+	if err == nil && len(tids) > most {
+		err = fmt.Errorf("process %d has more than %d threads", pid, most)
+	}
+	return tids, err
+}
+
 // numbered is the entries of a directory whose names are numbers, up to about most.
 func numbered(dir string, most int) ([]int, error) {
 	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)

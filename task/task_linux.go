@@ -176,6 +176,20 @@ var IDs = check.Probe[Creds]{Name: "ids", Source: "getresuid(2)", Text: formatCr
 	}, nil
 }}
 
+// FileUID is the file system uid of the thread that asks, which need not be the task's.
+func FileUID() (uint32, error) {
+	if Unfiltered() == nil {
+		uid, err := unix.SetfsuidRetUid(-1)
+		return uint32(uid), err
+	}
+	b, err := os.ReadFile("/proc/thread-self/status")
+	if err != nil {
+		return 0, err
+	}
+	st, err := ParseStatus(b)
+	return st.Creds.FSUID, err
+}
+
 // GroupList is supplementary group ids.
 type GroupList struct{ List []uint32 }
 

@@ -12,8 +12,11 @@ import (
 // namespace, uid 1000 outside"; "" in the initial namespace.
 func Describe(w *check.World) string {
 	ns, err := NS.Get(w, "user")
-	if err != nil || ns.Inode == InitInode {
+	switch {
+	case err != nil || ns.Inode == InitInode:
 		return ""
+	case ns.Inode == Supposed:
+		return "The child is then in a user namespace of its own: its capabilities count only over what that owns."
 	}
 	ids, err := task.IDs.Get(w, "")
 	if err != nil {

@@ -17,6 +17,7 @@ type NSFile struct {
 	Foreign bool   // it is neither the task's own nor below it: nothing that the task holds counts there
 	Made    bool   // the task's effective uid made it, or one above it, out of the task's own: it holds every capability there
 	Kind    string // of the namespace of the file: "net"
+	Deep    bool   // more than one level lies between it and the task's own
 }
 
 // show is "net namespace of its own user namespace or one below, 4026531833".
@@ -86,11 +87,12 @@ func nsFile(path string, own uint64, euid uint32) (r NSFile, err error) {
 			return r, fmt.Errorf("ioctl(NS_GET_USERNS) on %s: %w", check.Printable(path), err)
 		}
 	}
-	for range MaxDepth {
+	for depth := range MaxDepth {
 		ino, err := inodeOf(fd)
 		if err != nil {
 			return r, err
 		}
+		r.Deep = depth > 1
 		if r.Inode == 0 {
 			r.Inode = ino
 		}

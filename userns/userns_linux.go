@@ -15,6 +15,9 @@ import (
 // (include/linux/proc_ns.h:PROC_USER_INIT_INO).
 const InitInode = 0xEFFFFFFD
 
+// Supposed stands for the inode number of a user namespace that is still to be made.
+const Supposed = 1
+
 // OverflowID is the id that ids without mapping are shown as, unless
 // kernel.overflowuid or overflowgid are set (kernel/sys.c:overflowuid).
 const OverflowID = 65534

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/go-eperm/eperm/check"
+	"github.com/go-eperm/eperm/task"
 	"golang.org/x/sys/unix"
 )
 
@@ -35,7 +36,10 @@ var Query = check.Probe[Perms]{Name: "apparmor_access", Source: accessFile, Abou
 			return Perms{}, fmt.Errorf("read the answer of %s: %w", accessFile, err)
 		}
 		p, err := parsePerms(string(buf[:n]))
-		fsuid, _ := unix.SetfsuidRetUid(-1) // an invalid id: nothing is set, the old one is answered
+		if err != nil {
+			return Perms{}, err
+		}
+		fsuid, err := task.FileUID()
 		p.Owner = fsuid == 0
 		return p, err
 	}}
