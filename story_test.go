@@ -41,6 +41,7 @@ func TestStoriesOfTheSets(t *testing.T) {
 		"bounding":      {kerneltest.Subject{UID: kerneltest.Nobody, Bounding: kerneltest.Without(unix.CAP_NET_RAW)}, "this process dropped it after process", ""},
 		"uid-changed":   {kerneltest.Subject{UID: kerneltest.Nobody}, "the change of all uids from 0 to 65534 cleared it", ""},
 		"root-without":  {kerneltest.Subject{Caps: kerneltest.Without(unix.CAP_NET_RAW)}, "uid 0 but does not hold CAP_NET_RAW", "keep CAP_NET_RAW"},
+		"root-nnp":      {kerneltest.Subject{Caps: kerneltest.Without(unix.CAP_NET_RAW), NoNewPrivs: true}, "since no_new_privs is set, execve does not bring it back", "keep CAP_NET_RAW"},
 		"no-root":       {kerneltest.Subject{Caps: kerneltest.Without(unix.CAP_NET_RAW), Securebits: kerneltest.NoRoot}, "SECBIT_NOROOT", ""},
 		"not-inherited": {kerneltest.Subject{UID: kerneltest.Nobody, Caps: kerneltest.NoCaps(), Inheritable: kerneltest.Only(unix.CAP_NET_RAW)}, "execve passes that on only to a file", ""},
 	} {

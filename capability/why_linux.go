@@ -53,6 +53,9 @@ func Why(p *check.Pass, state task.CapState, c Cap) Story {
 		if b, err := task.Securebits.ReadErr(p, ""); err == nil && b.N&secbitNoRoot != 0 {
 			return Story{RootPowerless, "The process is uid 0, but its secure bits (SECBIT_NOROOT) let execve give nothing to root."}
 		}
+		if nnp.Set { // security/commoncap.c:cap_bprm_creds_from_file
+			return Story{RootWithout, fmt.Sprintf("The process is uid 0 but does not hold %s: being root is only a way to get capabilities. The bounding set still has it, so this program, or one before it, dropped it; since no_new_privs is set, execve does not bring it back.", c)}
+		}
 		return Story{RootWithout, fmt.Sprintf("The process is uid 0 but does not hold %s: being root is only a way to get capabilities. The bounding set still has it, so this program, or the one that started it without a new execve, dropped it.", c)}
 	}
 	parent, err := task.Parent.ReadErr(p, "")
@@ -66,15 +69,15 @@ func Why(p *check.Pass, state task.CapState, c Cap) Story {
 		if nnp.Set {
 			rest = " no_new_privs is set, so file capabilities cannot give it either."
 		}
-		return Story{UIDChanged, fmt.Sprintf("Process %d (%s), which started it, is uid 0 and holds %s; the change of all uids from 0 to %d cleared it%s. PR_SET_KEEPCAPS before that change, or the ambient set after it, would have kept it.%s",
-			parent.PID, check.Printable(parent.Name), c, ids.EUID, keep, rest)}
+		return Story{UIDChanged, fmt.Sprintf("Process %d (%s), which %s, is uid 0 and holds %s; the change of all uids from 0 to %d cleared it%s. PR_SET_KEEPCAPS before that change, or the ambient set after it, would have kept it.%s",
+			parent.PID, check.Printable(parent.Name), started(parent), c, ids.EUID, keep, rest)}
 	}
 	var further []string
 	if nnp.Set {
 		further = append(further, "no_new_privs is set, so file capabilities cannot give it either")
 	}
 	if hasParent {
-		further = append(further, fmt.Sprintf("process %d (%s), which started it, does not hold it", parent.PID, check.Printable(parent.Name)))
+		further = append(further, fmt.Sprintf("process %d (%s), which %s, does not hold it", parent.PID, check.Printable(parent.Name), started(parent)))
 	}
 	if len(further) == 0 {
 		return Story{NeverGiven, fmt.Sprintf("Nothing gave %s to uid %d.", c, ids.EUID)}
@@ -146,10 +149,20 @@ func boundBy(p *check.Pass, c Cap) string {
 		if l, err := LoginOf.ReadErr(p, ""); err == nil && l.Drops(c) {
 			return fmt.Sprintf("pam_cap takes it from the sessions of %s (%s), and this process belongs to a login of that user", check.Printable(l.User), check.Printable(l.At))
 		}
+	case parent.PID == 1:
+		return fmt.Sprintf("this process, or one before it, dropped it: process 1 (%s), which %s, has it still", check.Printable(parent.Name), started(parent))
 	default:
 		return fmt.Sprintf("this process dropped it after process %d (%s) had started it, which has it still", parent.PID, check.Printable(parent.Name))
 	}
-	return fmt.Sprintf("process %d (%s), which started it, lacks it too; whoever started that has to leave it in", parent.PID, check.Printable(parent.Name))
+	return fmt.Sprintf("process %d (%s), which %s, lacks it too; whoever started that has to leave it in", parent.PID, check.Printable(parent.Name), started(parent))
+}
+
+// started is what a parent is to the process: the first process also takes over those of others.
+func started(parent task.ParentState) string {
+	if parent.PID == 1 {
+		return "started it, or took it over"
+	}
+	return "started it"
 }
 
 // ofManager is the setting of the manager of a user's units that takes c away
@@ -207,7 +220,7 @@ func atExec(p *check.Pass, c Cap, ids task.Creds, nnp bool) (Story, bool) {
 	}
 	if (file.Present || setuid) && !file.Permitted.Has(c) {
 		if parent, err := task.Parent.ReadErr(p, ""); err == nil && parent.CapAmb.Has(c) {
-			return Story{AmbientCleared, fmt.Sprintf("Process %d (%s), which started it, holds %s in its ambient set, but execve of a file with privileges of its own (%s) clears that set.", parent.PID, check.Printable(parent.Name), c, fileWords(file, setuid))}, true
+			return Story{AmbientCleared, fmt.Sprintf("Process %d (%s), which %s, holds %s in its ambient set, but execve of a file with privileges of its own (%s) clears that set.", parent.PID, check.Printable(parent.Name), started(parent), c, fileWords(file, setuid))}, true
 		}
 	}
 	if interpreter(exe.S) {

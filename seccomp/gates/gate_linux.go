@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"unicode"
 
 	"github.com/go-eperm/eperm/capability"
 	"github.com/go-eperm/eperm/check"
@@ -74,12 +75,48 @@ func evaluate(k *check.Kernel, questions []seccomp.Question) ([]seccomp.Answer, 
 	answers := make([]seccomp.Answer, len(questions))
 	for i, q := range questions {
 		d := seccomp.Describe(programs, seccomp.Data{Nr: int32(q.Nr), Arch: arch, Args: q.Args})
+		if why := undecided(d, questions); why != "" {
+			answers[i] = seccomp.Answer{Why: why}
+			continue
+		}
 		answers[i] = d.Action.Answer()
 		if d.By >= 0 && answers[i].Why == "" {
 			answers[i].Why = fmt.Sprintf("filter %d of %d: %v", d.By+1, len(programs), d.Decisions[d.By])
 		}
 	}
 	return answers, nil
+}
+
+// undecided says why what the filters said of one question need not be what they say
+// of the call: it depends on arguments that are not known, or on where it is made from.
+func undecided(d seccomp.Description, questions []seccomp.Question) string {
+	asked := d.Decisions
+	if d.By >= 0 && dependsOn(d.Decisions[d.By:d.By+1], questions) == "" {
+		asked = nil // whatever the others say is not stricter, or would have ended the task
+	}
+	return dependsOn(asked, questions)
+}
+
+func dependsOn(decisions []seccomp.Decision, questions []seccomp.Question) string {
+	for _, one := range decisions {
+		for _, text := range one.Conditions {
+			for _, word := range strings.FieldsFunc(text, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) }) {
+				if word == "ip" {
+					return "the answer depends on the address that the call is made from"
+				}
+				n, err := strconv.Atoi(strings.TrimPrefix(word, "arg"))
+				if err != nil || !strings.HasPrefix(word, "arg") || n < 0 || n > 5 {
+					continue
+				}
+				for _, q := range questions[1:] { // others stand for arguments that are not known
+					if q.Args[n] != questions[0].Args[n] {
+						return "the answer depends on arguments that are not known"
+					}
+				}
+			}
+		}
+	}
+	return ""
 }
 
 func aboutVerdict(key string) string {
