@@ -56,10 +56,11 @@ func start(path, dir string, attr *syscall.SysProcAttr) Operation {
 	}
 	if a.Setpgid || a.Foreground {
 		group := Setpgid(0, a.Pgid)
-		for name, set := range map[string]bool{"setsid": a.Setsid, "newpid": a.Cloneflags&syscall.CLONE_NEWPID != 0} {
-			if set {
-				group.Args = append(group.Args, check.I(name, 1))
-			}
+		if a.Setsid {
+			group.Args = append(group.Args, check.I("setsid", 1))
+		}
+		if a.Cloneflags&syscall.CLONE_NEWPID != 0 {
+			group.Args = append(group.Args, check.I("newpid", 1))
 		}
 		step("process group (Setpgid)", group)
 	}
