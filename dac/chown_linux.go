@@ -7,6 +7,7 @@ import (
 	"github.com/go-eperm/eperm/capability"
 	"github.com/go-eperm/eperm/check"
 	"github.com/go-eperm/eperm/inode"
+	"github.com/go-eperm/eperm/mount"
 	"github.com/go-eperm/eperm/task"
 	"golang.org/x/sys/unix"
 )
@@ -29,7 +30,7 @@ func Chown(of check.Role) check.Gate {
 			return p.Unknown()
 		}
 		uid, gid := p.Op.Int("uid"), p.Op.Int("gid")
-		owned := same(p, "uid", ids.FSUID, f.UID)
+		owned := same(p, "uid", ids.FSUID, f.UID, f)
 		if owned == check.Unknown && !(p.Op.Has("uid") && uid >= 0) { // a new owner has a mapping, so it is another than this one
 			return alike(p)
 		}
@@ -88,11 +89,14 @@ var touch = check.Doc{
 
 // Touch is the gate of setting times to now.
 func Touch(of check.Role) check.Gate {
-	own, write := Owner(of), Write(of)
+	own, mapped, write := Owner(of), mount.Unmapped(of), Write(of)
 	return check.Gate{Doc: &touch, Role: of, Param: "CAP_FOWNER", Run: func(p *check.Pass) check.Verdict {
 		v := own.Run(p)
 		if v.Decision == check.Allows {
 			return v
+		}
+		if u := mapped.Run(p); u.Decision != check.Allows { // inode_permission(MAY_WRITE)
+			return u.As(check.UserNamespace)
 		}
 		w := write.Run(p)
 		if w.Decision == check.Denies && v.Decision == check.Unknown {
@@ -134,7 +138,7 @@ func DropSetID(of check.Role) check.Gate {
 			switch {
 			case !ok:
 				return p.Unknown()
-			case ambiguous(p, "gid", f.GID):
+			case ambiguous(p, "gid", f.GID, f):
 				return alike(p)
 			}
 			if (Subject{GID: ids.FSGID, Groups: groups.List}).inGroup(f.GID) || InodeCap(p, name, f, "", capability.CAP_FSETID).Decision == check.Allows {

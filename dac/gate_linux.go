@@ -45,9 +45,16 @@ func Search(of check.Role) check.Gate {
 				return p.Allow() // ENOTDIR comes first
 			}
 			v := permission(p, dir, f, mayExec, []check.Cap{capability.CAP_DAC_READ_SEARCH, capability.CAP_DAC_OVERRIDE})
-			if v.Decision != check.Allows && !ownDescriptors(p, dir) {
-				return v
+			if v.Decision == check.Allows || ownDescriptors(p, dir) {
+				continue
 			}
+			switch before(p, w, i) {
+			case check.Denies:
+				return p.AllowFor("a link on the way is not followed")
+			case check.Unknown:
+				v.Inferred = v.Decision == check.Denies
+			}
+			return v
 		}
 		if w.Err != nil && !check.IsMissing(w.Err) {
 			return p.UnknownFor(w.Err.Error())
@@ -114,7 +121,7 @@ func permission(p *check.Pass, name string, f inode.File, mask uint32, caps []ch
 	}
 	s := Subject{UID: ids.FSUID, GID: ids.FSGID}
 	var acl inode.ACL
-	if s.UID != f.UID || ambiguous(p, "uid", s.UID) { // to the owner, neither groups nor ACL matter
+	if s.UID != f.UID || ambiguous(p, "uid", s.UID, f) { // to the owner, neither groups nor ACL matter
 		if f.Mode&0o070 != 0 && !f.IsLink() {
 			a, err := inode.AccessACL.ReadErr(p, name)
 			if err != nil {
@@ -153,6 +160,8 @@ func permission(p *check.Pass, name string, f inode.File, mask uint32, caps []ch
 	switch {
 	case v.Cause != check.UserNamespace:
 		v.Reason, v.Cause, v.Notes = because, check.FileMode, nil
+	case mount.Veiled(p, f): // the mode and ACL of what has no mapping cannot be changed through this mount
+		return v
 	case p.Detail: // held, and without force only for want of a mapping
 		v = v.Note(userns.Describe(p.World))
 	}
@@ -192,6 +201,11 @@ func capOver(p *check.Pass, name string, f inode.File, because string, mapped []
 	if !ok {
 		return p.Unknown()
 	}
+	for _, id := range mapped {
+		if id.id == userns.OverflowID && mount.Veiled(p, f) {
+			return veiled(p, name, f, because, caps[0])
+		}
+	}
 	if ns.Inode == userns.InitInode {
 		return v
 	}
@@ -202,7 +216,7 @@ func capOver(p *check.Pass, name string, f inode.File, because string, mapped []
 		}
 		// An unmapped id shows as the overflow id (fs/stat.c:from_kuid_munged);
 		// where that is mapped itself it could be either.
-		if userns.Shown(p.World, m, id.id) && ambiguous(p, id.kind, id.id) {
+		if userns.Shown(p.World, m, id.id) && ambiguous(p, id.kind, id.id, f) {
 			return p.UnknownFor(fmt.Sprintf("the %s of %s is shown as %d, which stands for ids without mapping too", id.kind, check.Printable(name), id.id))
 		}
 		if !userns.Shown(p.World, m, id.id) {
@@ -217,6 +231,19 @@ func capOver(p *check.Pass, name string, f inode.File, because string, mapped []
 		}
 	}
 	return v
+}
+
+// veiled is the verdict where an id of the file may be one that its mount does not
+// map, so that no capability counts over it: the refusal itself is the sign.
+func veiled(p *check.Pass, name string, f inode.File, because string, c check.Cap) check.Verdict {
+	v := p.Deny(fmt.Sprintf("%s, and %s lies on a mount with an id mapping that does not cover its owner or group (shown as %d:%d), so no capability counts over it",
+		because, check.Printable(name), f.UID, f.GID), mount.MapOwner()).As(check.UserNamespace).For(c)
+	if v.Errno == p.Seen {
+		v.Inferred = true
+		return v
+	}
+	return p.UnknownFor(fmt.Sprintf("%s lies on a mount with an id mapping, and is shown as %d:%d: whether that is its owner, or stands for ids without mapping, over which no capability counts, cannot be told",
+		check.Printable(name), f.UID, f.GID))
 }
 
 var owner = check.Doc{
@@ -277,7 +304,7 @@ func Sticky(of check.Role) check.Gate {
 			return p.Unknown()
 		}
 		if !checkSticky(Subject{UID: ids.FSUID}, dir, f) {
-			if same(p, "uid", ids.FSUID, f.UID) == check.Allows || same(p, "uid", ids.FSUID, dir.UID) == check.Allows {
+			if same(p, "uid", ids.FSUID, f.UID, f) == check.Allows || same(p, "uid", ids.FSUID, dir.UID, dir) == check.Allows {
 				return p.Allow()
 			}
 			return alike(p)

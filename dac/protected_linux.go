@@ -32,42 +32,67 @@ func ProtectedSymlinks(of check.Role) check.Gate {
 		}
 		w := inode.WalkRole(p, of)
 		for _, l := range w.Links {
-			if !l.Last { // fs/namei.c:pick_link asks for the last component only
-				continue
+			if v := followed(p, l); v.Decision != check.Allows {
+				return v
 			}
-			link, err := inode.Lstat.ReadErr(p, l.Path)
-			if err != nil {
-				return p.Unknown()
-			}
-			dir, err := inode.Lstat.ReadErr(p, l.Dir)
-			if err != nil {
-				return p.Unknown()
-			}
-			ids, ok := task.IDs.Read(p, "")
-			if !ok {
-				return p.Unknown()
-			}
-			owned := either(same(p, "uid", link.UID, ids.FSUID), same(p, "uid", dir.UID, link.UID))
-			if owned == check.Allows || dir.Mode&(unix.S_ISVTX|0o002) != unix.S_ISVTX|0o002 {
-				continue
-			}
-			on, err := sysctl.Number(p, "fs.protected_symlinks", 0)
-			if err != nil {
-				return p.UnknownFor(err.Error())
-			}
-			switch {
-			case on == 0:
-				continue
-			case owned == check.Unknown:
-				return alike(p)
-			}
-			return p.Deny(fmt.Sprintf("%s is a symbolic link of uid %d in the sticky, world-writable directory %s of uid %d; fs.protected_symlinks lets only uid %d follow it",
-				check.Printable(l.Path), link.UID, check.Printable(l.Dir), dir.UID, link.UID),
-				check.Change{Kind: check.ChangeCode, Text: "use the path that the link points to, or a directory that others cannot write"},
-				ActAs(link.UID), global(sysctl.Set("fs.protected_symlinks", "0")))
 		}
 		return p.Allow()
 	}}
+}
+
+// followed is fs/namei.c:may_follow_link.
+func followed(p *check.Pass, l inode.Followed) check.Verdict {
+	if !l.Last { // fs/namei.c:pick_link asks for the last component only
+		return p.Allow()
+	}
+	link, err := inode.Lstat.ReadErr(p, l.Path)
+	if err != nil {
+		return p.Unknown()
+	}
+	dir, err := inode.Lstat.ReadErr(p, l.Dir)
+	if err != nil {
+		return p.Unknown()
+	}
+	ids, ok := task.IDs.Read(p, "")
+	if !ok {
+		return p.Unknown()
+	}
+	owned := either(same(p, "uid", link.UID, ids.FSUID, link), same(p, "uid", dir.UID, link.UID, dir, link))
+	if owned == check.Allows || dir.Mode&(unix.S_ISVTX|0o002) != unix.S_ISVTX|0o002 {
+		return p.Allow()
+	}
+	on, err := sysctl.Number(p, "fs.protected_symlinks", 0)
+	if err != nil {
+		return p.UnknownFor(err.Error())
+	}
+	switch {
+	case on == 0:
+		return p.Allow()
+	case owned == check.Unknown:
+		return alike(p)
+	}
+	return p.Deny(fmt.Sprintf("%s is a symbolic link of uid %d in the sticky, world-writable directory %s of uid %d; fs.protected_symlinks lets only uid %d follow it",
+		check.Printable(l.Path), link.UID, check.Printable(l.Dir), dir.UID, link.UID),
+		check.Change{Kind: check.ChangeCode, Text: "use the path that the link points to, or a directory that others cannot write"},
+		ActAs(link.UID), global(sysctl.Set("fs.protected_symlinks", "0")))
+}
+
+// before is whether the walk comes to the i-th directory of the way at all, or
+// ends at a link that leads there and may not be followed.
+func before(p *check.Pass, w inode.Way, i int) check.Decision {
+	all := check.Allows
+	for _, l := range w.Links {
+		if l.Searched > i {
+			break
+		}
+		switch followed(p, l).Decision {
+		case check.Denies:
+			return check.Denies
+		case check.Unknown:
+			all = check.Unknown
+		}
+	}
+	return all
 }
 
 // global marks a change that weakens the whole system.
@@ -94,7 +119,7 @@ func ProtectedHardlinks(of check.Role) check.Gate {
 		if !ok {
 			return p.Unknown()
 		}
-		owned := same(p, "uid", ids.FSUID, f.UID)
+		owned := same(p, "uid", ids.FSUID, f.UID, f)
 		if owned == check.Allows {
 			return p.AllowFor("it is the owner")
 		}
@@ -164,7 +189,7 @@ func ProtectedCreate(of check.Role) check.Gate {
 		if err != nil {
 			return p.Unknown()
 		}
-		owned := same(p, "uid", f.UID, dir.UID)
+		owned := same(p, "uid", f.UID, dir.UID, f, dir)
 		if dir.Mode&unix.S_ISVTX == 0 || owned == check.Allows {
 			return p.Allow()
 		}
@@ -172,7 +197,7 @@ func ProtectedCreate(of check.Role) check.Gate {
 		if !ok {
 			return p.Unknown()
 		}
-		if owned = either(owned, same(p, "uid", f.UID, ids.FSUID)); owned == check.Allows || dir.Mode&0o022 == 0 {
+		if owned = either(owned, same(p, "uid", f.UID, ids.FSUID, f)); owned == check.Allows || dir.Mode&0o022 == 0 {
 			return p.Allow()
 		}
 		level, err := sysctl.Number(p, setting, 0)

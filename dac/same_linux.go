@@ -5,6 +5,7 @@ import (
 
 	"github.com/go-eperm/eperm/check"
 	"github.com/go-eperm/eperm/inode"
+	"github.com/go-eperm/eperm/mount"
 	"github.com/go-eperm/eperm/sysctl"
 	"github.com/go-eperm/eperm/task"
 	"github.com/go-eperm/eperm/userns"
@@ -22,18 +23,21 @@ func SameID(p *check.Pass, kind string, a, b uint32) check.Decision {
 	return check.Allows
 }
 
-// same is SameID of ids of a file; see ambiguous.
-func same(p *check.Pass, kind string, a, b uint32) check.Decision {
-	if a == b && !ambiguous(p, kind, a) {
+// same is SameID where an id, or both, are of these files; see ambiguous.
+func same(p *check.Pass, kind string, a, b uint32, files ...inode.File) check.Decision {
+	switch {
+	case a == b && !ambiguous(p, kind, a, files...):
 		return check.Allows
+	case a == b && slices.ContainsFunc(files, func(f inode.File) bool { return mount.Veiled(p, f) }):
+		return check.Unknown
 	}
 	return SameID(p, kind, a, b)
 }
 
 // ambiguous is standsForOthers where the overflow ids are not set to others than
 // everywhere: files are too many to look at the namespace for each.
-func ambiguous(p *check.Pass, kind string, id uint32) bool {
-	return id == userns.OverflowID && standsForOthers(p, kind, id)
+func ambiguous(p *check.Pass, kind string, id uint32, files ...inode.File) bool {
+	return id == userns.OverflowID && (standsForOthers(p, kind, id) || slices.ContainsFunc(files, func(f inode.File) bool { return mount.Veiled(p, f) }))
 }
 
 // standsForOthers says whether an id, as it is shown, may be one of several: in
@@ -62,7 +66,7 @@ func alike(p *check.Pass) check.Verdict {
 // isOwner compares the thread's fsuid with the file's owner. It is done where
 // there is a verdict already: the owner is allowed, or who it is cannot be told.
 func isOwner(p *check.Pass, ids task.Creds, f inode.File) (v check.Verdict, done bool) {
-	switch same(p, "uid", ids.FSUID, f.UID) {
+	switch same(p, "uid", ids.FSUID, f.UID, f) {
 	case check.Allows:
 		return p.AllowFor("it is the owner"), true
 	case check.Unknown:
@@ -89,11 +93,11 @@ const unmappedACL = ^uint32(0)
 // or those of the file have no mapping: alike is set where they differ in it.
 func granted(p *check.Pass, s Subject, f inode.File, acl inode.ACL, want uint32) (ok bool, class string, differ bool) {
 	ok, class = aclPermission(s, f, acl, want)
-	owner := s.UID == f.UID && ambiguous(p, "uid", s.UID)
+	owner := s.UID == f.UID && ambiguous(p, "uid", s.UID, f)
 	if s.UID == f.UID && !owner {
 		return ok, class, false
 	}
-	group := s.inGroup(f.GID) && ambiguous(p, "gid", f.GID)
+	group := s.inGroup(f.GID) && ambiguous(p, "gid", f.GID, f)
 	var user, member bool // of unmapped entries of the ACL
 	for _, e := range acl.Entries {
 		switch {

@@ -92,18 +92,26 @@ func statx(k *check.Kernel, name string, flags int) (File, error) {
 	if err := sound(name); err != nil {
 		return File{}, err
 	}
-	const want = unix.STATX_BASIC_STATS | unix.STATX_MNT_ID
-	flags |= unix.AT_STATX_DONT_SYNC | unix.AT_NO_AUTOMOUNT
+	flags |= statxFlags
 	var st unix.Statx_t
 	var err error
 	if k.Self() {
-		err = unix.Statx(unix.AT_FDCWD, name, flags, want, &st)
+		err = unix.Statx(unix.AT_FDCWD, name, flags, statxMask, &st)
 	} else {
-		err = statxOf(k, name, flags, want, &st)
+		err = statxOf(k, name, flags, statxMask, &st)
 	}
 	if err != nil {
 		return File{}, fmt.Errorf("statx %s: %w", check.Printable(name), err)
 	}
+	return ofStatx(&st), nil
+}
+
+const (
+	statxMask  = unix.STATX_BASIC_STATS | unix.STATX_MNT_ID
+	statxFlags = unix.AT_STATX_DONT_SYNC | unix.AT_NO_AUTOMOUNT
+)
+
+func ofStatx(st *unix.Statx_t) File {
 	f := File{
 		Mode: uint32(st.Mode), UID: st.Uid, GID: st.Gid, Nlink: st.Nlink, Ino: st.Ino, Size: st.Size,
 		Dev:   devText(st.Dev_major, st.Dev_minor),
@@ -115,7 +123,7 @@ func statx(k *check.Kernel, name string, flags int) (File, error) {
 	if t := f.Type(); t == unix.S_IFBLK || t == unix.S_IFCHR {
 		f.Rdev = devText(st.Rdev_major, st.Rdev_minor)
 	}
-	return f, nil
+	return f
 }
 
 func devText(major, minor uint32) string {
@@ -160,6 +168,15 @@ var Cwd = check.Probe[LinkText]{Name: "cwd", Source: "readlink /proc/self/cwd", 
 		err = fmt.Errorf("working directory %q is out of reach", s)
 	}
 	return LinkText{s}, err
+}}
+
+// cwdFile is the working directory itself, whatever its name leads to by now.
+var cwdFile = check.Probe[File]{Name: "cwd_file", Source: "statx /proc/self/cwd", Show: File.show, About: func(string) string { return "working directory" }, Live: func(k *check.Kernel, _ string) (File, error) {
+	var st unix.Statx_t
+	if err := unix.Statx(unix.AT_FDCWD, k.Proc("cwd"), statxFlags, statxMask, &st); err != nil {
+		return File{}, fmt.Errorf("statx the working directory: %w", err)
+	}
+	return ofStatx(&st), nil
 }}
 
 // Path is the path that a role means, as the operation gives it, and whether

@@ -15,6 +15,8 @@ type Followed struct {
 	Path string // of the link
 	Dir  string // the directory that holds it
 	Last bool   // it was the last component: fs.protected_symlinks looks only at those
+	// Searched is how many of the way's Dirs were searched before it was followed.
+	Searched int
 }
 
 // A Way is the walk along a path, as fs/namei.c:link_path_walk makes it.
@@ -42,6 +44,11 @@ func Walk(p *check.Pass, name string, follow bool) (w Way) {
 		cwd, err := Cwd.ReadErr(p, "")
 		if err != nil {
 			w.Err = err
+			return w
+		}
+		here, err := cwdFile.ReadErr(p, "")
+		if f, missing := Lstat.ReadErr(p, cwd.To); err == nil && missing == nil && (f.Ino != here.Ino || f.Dev != here.Dev || f.Mnt != here.Mnt) {
+			w.Err = fmt.Errorf("working directory %s is covered by another mount, or removed: what is found by that name is something else", check.Printable(cwd.To))
 			return w
 		}
 		cur = cwd.To
@@ -99,7 +106,7 @@ func Walk(p *check.Pass, name string, follow bool) (w Way) {
 			if magic(cur) { // a link of /proc/PID/fd and the like jumps: its text is no path
 				return w.jump(p, next, more, after)
 			}
-			w.Links = append(w.Links, Followed{Path: next, Dir: cur, Last: !more})
+			w.Links = append(w.Links, Followed{Path: next, Dir: cur, Last: !more, Searched: len(w.Dirs)})
 			if strings.HasPrefix(l.To, "/") {
 				cur = "/"
 			}

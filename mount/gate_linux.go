@@ -52,6 +52,15 @@ var Statfs = check.Probe[FS]{Name: "statfs", Source: "statfs(2)", Show: FS.show,
 	return FS{Flags: uint64(st.Flags) & 0xff &^ 0x20, Magic: uint64(uint32(st.Type))}, nil
 }}
 
+// Holder is the key of [Statfs] for the mount that an object lies on: statfs(2)
+// follows a link, which may lead to another mount than the one it lies on.
+func Holder(name string, f inode.File) string {
+	if f.IsLink() && !inode.IsDescriptor(name) {
+		return inode.Dir(name)
+	}
+	return name
+}
+
 // Point is one line of mountinfo (proc_pid_mountinfo(5)).
 type Point struct {
 	Path, Options, Type, Source, SuperOptions, Root string
@@ -136,7 +145,8 @@ func flag(p *check.Pass, of check.Role, bit uint64, word, opposite string) check
 // Deny judges one mount flag below a known object: it refuses where the flag,
 // called word, is set; opposite is the mount option that lifts it.
 func Deny(p *check.Pass, name string, f inode.File, bit uint64, word, opposite string) check.Verdict {
-	fs, ok := Statfs.Read(p, name)
+	key := Holder(name, f)
+	fs, ok := Statfs.Read(p, key)
 	if !ok {
 		return p.Unknown()
 	}
@@ -156,7 +166,7 @@ func Deny(p *check.Pass, name string, f inode.File, bit uint64, word, opposite s
 	v := p.Deny(reason,
 		check.Change{Kind: check.Remount, Path: at, Name: fstype, Value: opposite, Risk: check.MediumRisk,
 			Warn: "Mount options of a container are set where it is started; on a host, somebody chose them.",
-			Assume: []check.Assumption{check.Assume(&Statfs, name, func(s FS) FS {
+			Assume: []check.Assumption{check.Assume(&Statfs, key, func(s FS) FS {
 				s.Flags &^= bit
 				return s
 			})}})

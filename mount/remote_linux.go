@@ -66,7 +66,7 @@ var Remote = check.Gate{Doc: &remoteDoc, Run: func(p *check.Pass) check.Verdict 
 	case !strings.HasPrefix(f.Dev, "0:"): // a disk of this machine
 		return p.AllowFor("a local file system")
 	}
-	fs, ok := Statfs.Read(p, name)
+	fs, ok := Statfs.Read(p, Holder(name, f))
 	switch {
 	case !ok:
 		return p.Unknown()

@@ -40,12 +40,27 @@ func Unmapped(of check.Role) check.Gate {
 			return p.Faint("a fuse file system may report an owner that has no mapping in its user namespace")
 		}
 		v := p.Deny(fmt.Sprintf("%s lies on %s, whose id mapping does not cover its owner (shown as %d:%d)", check.Printable(name), check.Printable(m.Path), f.UID, f.GID),
-			check.Change{Kind: check.AskAdministrator, Text: "mount it with an id mapping that covers the owner, or change the owner through a mount without mapping"})
+			MapOwner())
 		if v.Errno == p.Seen && overrides(p) && !f.IsDir() { // to a file that really is nobody's, this task could do it
 			return v
 		}
 		return p.UnknownFor(fmt.Sprintf("%s lies on a mount with an id mapping, and is shown as %d:%d: whether that is its owner or stands for one without mapping cannot be told", check.Printable(name), f.UID, f.GID))
 	})
+}
+
+// MapOwner is the change of mapping the owner of a file that has no mapping in its mount.
+func MapOwner() check.Change {
+	return check.Change{Kind: check.AskAdministrator, Text: "mount it with an id mapping that covers the owner, or change the owner through a mount without mapping"}
+}
+
+// Veiled says whether an id of the object may stand for one that its mount does not
+// map: statx(2) shows that as 65534, whoever asks.
+func Veiled(p *check.Pass, f inode.File) bool {
+	if f.UID != userns.OverflowID && f.GID != userns.OverflowID || f.Mnt == 0 {
+		return false
+	}
+	m, err := At.ReadErr(p, strconv.FormatUint(f.Mnt, 10))
+	return err == nil && Has(m.Options, "idmapped")
 }
 
 // overrides says whether the task passes over owners and modes of all mapped files.

@@ -138,6 +138,7 @@ func TestClauses(t *testing.T) {
 		{"lockdown", lockdownCases()},
 		{"fanotify", fanotifyCases()},
 		{"tracees", traceMeCases()},
+		{"odd files", oddFileCases()},
 	} {
 		ran := t.Run(group.name, func(t *testing.T) {
 			for _, l := range group.cases {

@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"strings"
 	"syscall"
 
 	"github.com/go-eperm/eperm/attr"
@@ -64,12 +65,14 @@ var fileRules = []check.Rule{
 			way(check.Target), way(check.NewTarget),
 			mount.ReadOnly(check.Parent),
 			lsm.Hooks(lsm.Path, "path_rename"),
-			mayDelete(check.Parent, check.Target),
-			mayDelete(check.NewParent, check.NewTarget),
-			noRemove,
-			moveDir(check.Target, check.Parent, check.NewParent),
-			moveDir(check.NewTarget, check.NewParent, check.Parent).If(flagged(unix.RENAME_EXCHANGE)),
-			lsm.Hooks(lsm.File, "inode_rename"),
+			unlessSame(check.Gates(
+				mayDelete(check.Parent, check.Target),
+				mayDelete(check.NewParent, check.NewTarget),
+				noRemove,
+				moveDir(check.Target, check.Parent, check.NewParent),
+				moveDir(check.NewTarget, check.NewParent, check.Parent).If(flagged(unix.RENAME_EXCHANGE)),
+				lsm.Hooks(lsm.File, "inode_rename"),
+			)),
 		),
 	},
 	{
@@ -93,10 +96,11 @@ var fileRules = []check.Rule{
 			way(check.Target),
 			mount.ReadOnly(check.Target),
 			lsm.Hooks(lsm.Path, "path_chown"),
-			maySetattr(check.Target),
+			check.When(changesOwner, maySetattr(check.Target)...),
 			lsm.Hooks(lsm.File, "inode_setattr"),
 			procMode,
 			debugfsLockdown, // fs/debugfs/inode.c:debugfs_setattr
+			strictImmutable.If(not(changesOwner)),
 			lsm.Asked(dac.Chown(check.Target), dac.DropSetID(check.Target)),
 		),
 	},
@@ -181,13 +185,16 @@ var fileRules = []check.Rule{
 	{
 		Name: "access", Calls: []string{"access", "faccessat", "faccessat2"}, Doc: "ask for permission",
 		Gates: check.Gates( // fs/open.c:do_faccessat, with the real ids unless AT_EACCESS
-			seccomp.Filter, way(check.Target),
-			ofKind(unix.S_IFREG, noExec).If(asksFor(1)),
-			mount.ReadOnlySuper(check.Target).If(asksFor(2)), // inode_permission
-			attr.Immutable(check.Target).If(asksFor(2)), mount.Unmapped(check.Target).Answers(syscall.EACCES).If(asksFor(2)),
-			dac.Want(check.Target, accessMode), cgroup.Device(check.Target, accessMode),
-			lsm.Permission(check.Target, accessMode),
-			notSpecial(mount.ReadOnly(check.Target)).If(asksFor(2)),
+			seccomp.Filter,
+			withRealIDs(check.Gates(
+				way(check.Target),
+				ofKind(unix.S_IFREG, noExec).If(asksFor(1)),
+				mount.ReadOnlySuper(check.Target).If(asksFor(2)), // inode_permission
+				attr.Immutable(check.Target).If(asksFor(2)), mount.Unmapped(check.Target).Answers(syscall.EACCES).If(asksFor(2)),
+				dac.Want(check.Target, accessMode), cgroup.Device(check.Target, accessMode),
+				lsm.Permission(check.Target, accessMode),
+				notSpecial(mount.ReadOnly(check.Target)).If(asksFor(2)),
+			)),
 		),
 	},
 	{
@@ -232,6 +239,38 @@ func creates(o *check.Operation) bool { return o.Is("creat") || o.Int("flags")&u
 func makesDevice(o *check.Operation) bool {
 	t := o.Int("mode") & unix.S_IFMT
 	return t == unix.S_IFBLK || t == unix.S_IFCHR && o.Int("dev") != 0
+}
+
+// changesOwner: with -1 for both ids, chown(2) leaves them, and only the set-id bits go.
+func changesOwner(o *check.Operation) bool {
+	return !o.Has("uid") || !o.Has("gid") || o.Int("uid") != -1 || o.Int("gid") != -1
+}
+
+// unlessSame is gates that the kernel does not come to where both names are of
+// one inode: fs/namei.c:vfs_rename has nothing to do then.
+func unlessSame(gates []check.Gate) []check.Gate {
+	for i := range gates {
+		run := gates[i].Run
+		gates[i].Run = func(p *check.Pass) check.Verdict {
+			v := run(p)
+			if v.Decision == check.Allows {
+				return v
+			}
+			name, f, err := inode.Named(p, check.Target)
+			other, g, err2 := inode.Named(p, check.NewTarget)
+			if err != nil || err2 != nil || f.Ino != g.Ino || f.Dev != g.Dev {
+				return v
+			}
+			if name != other && strings.HasPrefix(f.Dev, "0:") { // overlay and fuse show one number for what are two inodes
+				fs, err := mount.Statfs.ReadErr(p, mount.Holder(name, f))
+				if err != nil || fs.Magic == unix.OVERLAYFS_SUPER_MAGIC || mount.IsRemote(fs.Magic) {
+					return p.UnknownFor("both names have one inode number: if they are one inode, the kernel leaves them as they are")
+				}
+			}
+			return p.AllowFor("both names are of one inode: there is nothing to do")
+		}
+	}
+	return gates
 }
 
 // whenExists is a gate that the kernel asks only where the object of that role

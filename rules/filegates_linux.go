@@ -2,9 +2,11 @@ package rules
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"syscall"
 
+	"github.com/go-eperm/eperm/attr"
 	"github.com/go-eperm/eperm/capability"
 	"github.com/go-eperm/eperm/check"
 	"github.com/go-eperm/eperm/dac"
@@ -77,7 +79,7 @@ var noRemove = inode.OnFile(&noRemoveDoc, check.Target, func(p *check.Pass, name
 	if !strings.HasPrefix(f.Dev, "0:") {
 		return p.Allow()
 	}
-	fs, ok := mount.Statfs.Read(p, name)
+	fs, ok := mount.Statfs.Read(p, mount.Holder(name, f))
 	switch {
 	case !ok:
 		return p.Unknown()
@@ -207,6 +209,34 @@ var chattrOwnerDoc = check.Doc{
 	Man:    "ioctl_iflags(2)",
 	Cause:  check.MissingCapability,
 	Errnos: []syscall.Errno{syscall.EACCES},
+}
+
+// strictImmutable is the attribute where the kernel leaves it to the file system whether
+// it counts: fs/ext4/inode.c:ext4_setattr and fs/f2fs/file.c:f2fs_setattr refuse any change.
+var strictImmutable = onlyOn(attr.Immutable(check.Target), extMagic, f2fsMagic)
+
+// onlyOn is a gate that these file systems have.
+func onlyOn(g check.Gate, magics ...uint64) check.Gate {
+	run, of := g.Run, g.Role
+	g.Run = func(p *check.Pass) check.Verdict {
+		v := run(p)
+		if v.Decision == check.Allows {
+			return v
+		}
+		name, f, err := inode.Named(p, of)
+		if err != nil {
+			return v
+		}
+		fs, ok := mount.Statfs.Read(p, mount.Holder(name, f))
+		switch {
+		case !ok:
+			return p.Unknown()
+		case !slices.Contains(magics, fs.Magic):
+			return p.AllowFor("this file system does not ask")
+		}
+		return v
+	}
+	return g
 }
 
 // The flags of FS_IOC_SETFLAGS that take a capability.

@@ -181,10 +181,17 @@ func rewrite(p, text string) error {
 	return sys("write", err)
 }
 
-// idmapped puts a copy of a tmpfs with files of id 0 on d/m, whose mapping covers only 100 to 109.
-func idmapped(t *testing.T, d string) {
+// idmapped puts a copy of a tmpfs with a file of id 5 on d/m, whose mapping covers only 100.
+func idmapped(t *testing.T, d string) { idmappedWith(0o666)(t, d) }
+
+// idmappedWith is idmapped with that mode of the file.
+func idmappedWith(mode os.FileMode) func(*testing.T, string) {
+	return func(t *testing.T, d string) { mapIDs(t, d, mode) }
+}
+
+func mapIDs(t *testing.T, d string, mode os.FileMode) {
 	on(0)(t, d)
-	write("m/f", 0o666)(t, d)
+	write("m/f", mode)(t, d)
 	require.NoError(t, os.Chown(d+"/m/f", 5, 5))
 	require.NoError(t, os.Chown(d+"/m", 100, 100))
 	one := []syscall.SysProcIDMap{{ContainerID: 100, HostID: 0, Size: 1}}
@@ -211,5 +218,18 @@ func unmappedCases() []live {
 			errno: unix.EACCES, cause: eperm.UserNamespace, cap: capability.None, flip: bare},
 		{name: "attribute without mapping", ids: "k.unlink.EPERM.2", needs: idmappedTmpfs, setup: idmapped, try: at("m/f", func(p string) error { return sys("setxattr", unix.Setxattr(p, "user.x", []byte("1"), 0)) }), op: func(d string) eperm.Operation { return op.Setxattr(d+"/m/f", "user.x") },
 			errno: unix.EPERM, cause: eperm.UserNamespace, cap: capability.None, flip: bare},
+		{name: "read without mapping", needs: idmappedTmpfs, setup: idmappedWith(0o600), try: at("m/f", read), op: func(d string) eperm.Operation { return op.Open(d+"/m/f", os.O_RDONLY) },
+			errno: unix.EACCES, cause: eperm.UserNamespace, cap: capability.CAP_DAC_READ_SEARCH, sure: eperm.Likely, says: "so no capability counts over it", flip: bare, untraced: true},
+		{name: "read without mapping, by the user that it is shown as", needs: idmappedTmpfs, setup: idmappedWith(0o600), subject: nobody, try: at("m/f", read), op: func(d string) eperm.Operation { return op.Open(d+"/m/f", os.O_RDONLY) },
+			errno: unix.EACCES, cause: eperm.FileMode, cap: capability.None, sure: eperm.Possible},
+		{name: "times of a file without mapping", needs: idmappedTmpfs, setup: idmapped, try: at("m/f", func(p string) error { return sys("utimensat", unix.UtimesNanoAt(unix.AT_FDCWD, p, nil, 0)) }), op: func(d string) eperm.Operation { return op.ChtimesNow(d + "/m/f") },
+			errno: unix.EACCES, cause: eperm.UserNamespace, cap: capability.None, flip: bare},
+		{name: "O_NOATIME on a file without mapping", needs: idmappedTmpfs, setup: idmapped, try: at("m/f", func(p string) error {
+			fd, err := unix.Open(p, unix.O_RDONLY|unix.O_NOATIME|unix.O_CLOEXEC, 0)
+			if err == nil {
+				unix.Close(fd)
+			}
+			return sys("open", err)
+		}), op: func(d string) eperm.Operation { return op.Open(d+"/m/f", unix.O_NOATIME) }, errno: unix.EPERM, cause: eperm.UserNamespace, cap: capability.CAP_FOWNER, sure: eperm.Likely, flip: bare, untraced: true},
 	}
 }

@@ -42,7 +42,7 @@ var openRules = []check.Rule{
 			check.When(creates, check.Gates( // lookup_open → may_o_create, where there is nothing of that name
 				whenMissing(mount.ReadOnly(check.Parent)),
 				whenMissing(lsm.Hooks(lsm.Path, "path_mknod")...),
-				whenMissing(attr.Immutable(check.Parent), dac.Write(check.Parent)),
+				whenMissing(attr.Immutable(check.Parent), mount.Unmapped(check.Parent).Answers(syscall.EACCES), dac.Write(check.Parent)),
 				whenMissing(lsm.Hooks(lsm.File, "inode_create")...),
 				noCreate,
 				whenMissing(fanotify.Permission(check.Target)),
@@ -53,7 +53,7 @@ var openRules = []check.Rule{
 				openType,
 				mount.ReadOnlySuper(check.Target).If(opensForWriting), // inode_permission
 				check.When(opensForWriting, attr.Immutable(check.Target), mount.Unmapped(check.Target).Answers(syscall.EACCES)),
-				dac.Want(check.Target, openMode), cgroup.Device(check.Target, openMode),
+				noUse(dac.Want(check.Target, openMode)), cgroup.Device(check.Target, openMode),
 				lsm.Permission(check.Target, openMode),
 				attr.AppendOnly(check.Target).If(func(o *check.Operation) bool {
 					f := o.Int("flags")
@@ -62,6 +62,7 @@ var openRules = []check.Rule{
 				dac.Owner(check.Target).If(flagged(unix.O_NOATIME)),
 				notSpecial(mount.ReadOnly(check.Target)).If(opensForWriting), // do_dentry_open → mnt_get_write_access
 				lsm.Hooks(lsm.File, "file_open"),
+				sysfsOpen, // do_dentry_open → f_op->open
 				onlyFor(fanotify.Permission(check.Target), func(inode.File) bool { return true }),
 				openDevice,
 				lockdownOpens,

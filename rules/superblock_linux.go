@@ -36,14 +36,14 @@ func overSuper(of check.Role, because string, caps ...check.Cap) check.Gate {
 		if ns.Inode == userns.InitInode { // an ancestor of every namespace
 			return capability.Verdict(p, userns.Initial(), because, caps...)
 		}
-		name, _, err := inode.Named(p, of)
+		name, f, err := inode.Named(p, of)
 		switch {
 		case check.IsMissing(err):
 			return p.AllowFor("does not exist")
 		case err != nil:
 			return p.Unknown()
 		}
-		fs, ok := mount.Statfs.Read(p, name)
+		fs, ok := mount.Statfs.Read(p, mount.Holder(name, f))
 		switch {
 		case !ok:
 			return p.Unknown()

@@ -17,6 +17,7 @@ import (
 	"github.com/go-eperm/eperm/sysctl"
 	"github.com/go-eperm/eperm/task"
 	"github.com/go-eperm/eperm/userns"
+	"golang.org/x/sys/unix"
 )
 
 // sysctlRules come before those of files: /proc/sys judges by its own rules.
@@ -44,6 +45,21 @@ var sysctlRules = []check.Rule{
 			lsm.Hooks(lsm.File, "file_open"),
 			cgroup.Gate("SYSCTL"), // proc_sys_call_handler, when it is read
 			lsm.Asked(sysctlHandler),
+		),
+	},
+	{
+		Name: "access to a setting", Calls: []string{"access", "faccessat", "faccessat2"}, Doc: "ask for permission on a setting below /proc/sys",
+		When: isSetting,
+		Gates: check.Gates( // fs/open.c:do_faccessat
+			seccomp.Filter,
+			withRealIDs(check.Gates(
+				way(check.Target),
+				ofKind(unix.S_IFREG, noExec).If(asksFor(1)),
+				mount.ReadOnlySuper(check.Target).If(asksFor(2)),
+				sysctlAccess,
+				lsm.Permission(check.Target, accessMode),
+				mount.ReadOnly(check.Target).If(asksFor(2)),
+			)),
 		),
 	},
 }
@@ -79,6 +95,8 @@ func settingBits(o *check.Operation) uint32 {
 		return 2
 	case o.Is("read", "pread64"):
 		return 4
+	case o.Is("access", "faccessat", "faccessat2"):
+		return accessMode(o)
 	}
 	return openMode(o)
 }
@@ -105,6 +123,8 @@ func settingAccess(p *check.Pass, name string, f inode.File, bits uint32) check.
 		return p.Allow()
 	case nextID: // whose mode is read-only but for this
 		return lacking(capability.Verdict(p, userns.OwnerOf("ipc"), setting+" is for checkpoint and restore", capability.CAP_CHECKPOINT_RESTORE, capability.CAP_SYS_ADMIN))
+	case bits&1 != 0:
+		return p.Deny(check.Printable(name)+" is a setting, and can be executed by nobody", check.Change{Kind: check.ChangeCode, Text: "ask for reading or writing (R_OK, W_OK)"}).As(check.State)
 	case !ownerMay:
 		return p.Deny(check.Printable(name)+" is read-only for everybody (mode "+f.ModeText()+")", check.Change{Kind: check.ChangeCode, Text: "it only tells; it cannot be set"}).As(check.ReadOnly)
 	case strings.HasPrefix(setting, "user."):
