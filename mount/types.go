@@ -34,9 +34,15 @@ var fsTypes = map[uint64]fsType{
 	0x73717368: {"squashfs", false, false},
 	0x9fa0:     {"proc", false, true},
 	0x62656572: {"sysfs", false, true},
+	0x1cd1:     {"devpts", false, true},
+	0x64626720: {"debugfs", false, true},
+	0x74726163: {"tracefs", false, true},
+	0x73636673: {"securityfs", false, true},
+	0x62656570: {"configfs", false, true},
+	0x19800202: {"mqueue", false, true},
+	0xcafe4a11: {"bpf", false, true},
 	0x27e0eb:   {"cgroup", false, true},
 	0x63677270: {"cgroup2", false, true},
-	0x19800202: {"mqueue", false, true},
 	0x42494e4d: {"binfmt_misc", false, true},
 }
 

@@ -1,9 +1,7 @@
 package rules
 
 import (
-	"fmt"
 	"slices"
-	"strings"
 	"syscall"
 
 	"github.com/go-eperm/eperm/attr"
@@ -26,69 +24,6 @@ const (
 	cgroup2Magic    = 0x63677270
 	cgroupMagic     = 0x27e0eb
 )
-
-var noCreateDoc = check.Doc{
-	ID: "file.no-create", Title: "file system can make it",
-	Text:   "A file system without the operation (procfs, sysfs, vfat for links) refuses to make such objects at all.",
-	Kernel: "fs/namei.c:vfs_mkdir, vfs_symlink, vfs_mknod, vfs_create (!dir->i_op)",
-	Man:    "mkdir(2)",
-	Cause:  check.Filesystem,
-	Errnos: []syscall.Errno{syscall.EPERM, syscall.EACCES},
-}
-
-// noCreate: directories of file systems without create, mkdir or symlink.
-var noCreate = check.Gate{Doc: &noCreateDoc, Role: check.Parent, Run: func(p *check.Pass) check.Verdict {
-	name, f, err := inode.Named(p, check.Parent)
-	if err != nil {
-		return p.Unknown()
-	}
-	if !strings.HasPrefix(f.Dev, "0:") && !p.Op.Is("symlink", "symlinkat", "mknod", "mknodat") {
-		return p.Allow()
-	}
-	if p.Op.Is("open", "openat", "openat2", "creat") {
-		if _, _, err := inode.Named(p, check.Target); err == nil {
-			return p.AllowFor("exists already")
-		}
-	}
-	fs, ok := mount.Statfs.Read(p, name)
-	switch {
-	case !ok:
-		return p.Unknown()
-	case fs.Magic == sysfsMagic, fs.Magic == procMagic && !p.Op.Is("open", "openat", "openat2", "creat"),
-		fs.Magic == 0x4d44 && p.Op.Is("symlink", "symlinkat", "mknod", "mknodat"): // MSDOS_SUPER_MAGIC
-		v := p.Deny(fmt.Sprintf("the file system of %s has no such objects", check.Printable(name)),
-			check.Change{Kind: check.ChangeCode, Text: "make it on another file system"})
-		if p.Op.Is("open", "openat", "openat2", "creat") { // fs/namei.c:lookup_open answers EACCES
-			v.Errno = syscall.EACCES
-		}
-		return v
-	}
-	return p.Allow()
-}}
-
-var noRemoveDoc = check.Doc{
-	ID: "file.no-remove", Title: "file system removes and renames",
-	Text:   "A file system without the operation (procfs, sysfs, cgroup's control files) refuses to remove or rename its objects, root included.",
-	Kernel: "fs/namei.c:vfs_unlink, vfs_rmdir, vfs_rename (!dir->i_op); fs/kernfs/dir.c:kernfs_iop_rmdir, kernfs_iop_rename",
-	Man:    "unlink(2)",
-	Cause:  check.Filesystem,
-	Errnos: []syscall.Errno{syscall.EPERM},
-}
-
-var noRemove = inode.OnFile(&noRemoveDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
-	if !strings.HasPrefix(f.Dev, "0:") {
-		return p.Allow()
-	}
-	fs, ok := mount.Statfs.Read(p, mount.Holder(name, f))
-	switch {
-	case !ok:
-		return p.Unknown()
-	case fs.Magic == sysfsMagic, fs.Magic == procMagic, !f.IsDir() && (fs.Magic == cgroup2Magic || fs.Magic == cgroupMagic):
-		return p.Deny(check.Printable(name)+" is made by the kernel: its file system does not remove or rename it",
-			check.Change{Kind: check.ChangeCode, Text: "leave it to the kernel; a cgroup goes as a whole, by rmdir of its directory"})
-	}
-	return p.Allow()
-})
 
 var mknodDirDoc = check.Doc{
 	ID: "file.mknod-type", Title: "mknod makes no directories",
@@ -124,7 +59,7 @@ var linkable = inode.OnFile(&linkableDoc, check.Target, func(p *check.Pass, name
 	switch {
 	case !ok:
 		return p.Unknown()
-	case fs.Magic == 0x4d44 || fs.Magic == 0x2011bab0 || fs.Magic == procMagic || fs.Magic == sysfsMagic: // vfat, exfat
+	case lacks(dir, fs.Magic, "link"):
 		return p.Deny("the file system of "+check.Printable(dir)+" has no hard links", check.Change{Kind: check.ChangeCode, Text: "copy the file"}).As(check.Filesystem)
 	}
 	return p.Allow()

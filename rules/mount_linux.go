@@ -23,8 +23,8 @@ var mountRules = []check.Rule{
 			mayMount(),
 			check.When(flagged(unix.MS_REMOUNT), lockedFlags), // do_reconfigure_mnt, do_remount
 			check.When(remountsSuper, superAdmin, readOnlyDevice),
-			check.When(takesSource, sourceWay),                                                   // do_loopback, do_move_mount_old
-			check.When(newMount, fsPermitted, sourceWay, sourceNodev, readOnlyDevice, fsVisible), // do_new_mount
+			check.When(takesSource, sourceWay),                                                                 // do_loopback, do_move_mount_old
+			check.When(newMount, fsPermitted, sourceWay, sourceNodev, readOnlyDevice, newHierarchy, fsVisible), // do_new_mount
 		),
 	},
 	{

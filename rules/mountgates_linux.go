@@ -70,6 +70,35 @@ var fsPermitted = check.Gate{Doc: &fsPermittedDoc, Role: check.Source, Param: "C
 	return capability.Verdict(p, userns.Initial(), "file systems of the type "+check.Printable(fstype)+" are not for user namespaces", capability.CAP_SYS_ADMIN)
 }}
 
+var hierarchyDoc = check.Doc{
+	ID: "mount.cgroup-hierarchy", Title: "hierarchy of control groups that is there already, or the initial cgroup namespace",
+	Text: "In a cgroup namespace of its own, a container mounts those hierarchies of version 1 that exist; a new one, of other controllers or another name, is made only " +
+		"in the initial cgroup namespace.",
+	Kernel: "kernel/cgroup/cgroup-v1.c:cgroup1_root_to_use",
+	Man:    "cgroup_namespaces(7)",
+	Cause:  check.State,
+	Errnos: []syscall.Errno{syscall.EPERM},
+}
+
+const initCgroupNS = 0xeffffffb // PROC_CGROUP_INIT_INO
+
+var newHierarchy = check.Gate{Doc: &hierarchyDoc, Role: check.Source, Run: func(p *check.Pass) check.Verdict {
+	if p.Op.Str("fstype") != "cgroup" {
+		return p.AllowFor("not a hierarchy of version 1")
+	}
+	ns, ok := userns.NS.Read(p, "cgroup")
+	switch {
+	case !ok:
+		return p.Unknown()
+	case ns.Inode == initCgroupNS:
+		return p.AllowFor("in the initial cgroup namespace")
+	case p.Seen == syscall.EPERM:
+		return p.Infer("the hierarchy of control groups is none that exists (as /proc/self/cgroup lists them), and a new one is made only in the initial cgroup namespace",
+			check.Change{Kind: check.ChangeCode, Risk: check.LowRisk, Text: "mount one that exists, with its controllers or its name, or cgroup2"})
+	}
+	return p.UnknownFor("whether the hierarchy that its options name exists is not looked into; a new one is made only in the initial cgroup namespace")
+}}
+
 // privileged says whether the task's mount namespace belongs to the initial
 // user namespace: then no mount in it has anything locked.
 func privileged(p *check.Pass) check.Decision {

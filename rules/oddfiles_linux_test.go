@@ -2,6 +2,7 @@ package rules_test
 
 import (
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -44,10 +45,20 @@ func oddFileCases() []live {
 		{name: "access to a setting that is read-only", try: func(string) error { return accessTo("/proc/sys/kernel/ostype", 2)("") },
 			op: func(string) eperm.Operation { return realAccess("/proc/sys/kernel/ostype", 2)("") }, errno: unix.EACCES, cause: eperm.CauseReadOnly, cap: capability.None},
 		{name: "executing a setting", try: func(string) error { return accessTo("/proc/sys/kernel/hostname", 1)("") },
-			op: func(string) eperm.Operation { return realAccess("/proc/sys/kernel/hostname", 1)("") }, errno: unix.EACCES, cause: eperm.State, cap: capability.None},
+			op: func(string) eperm.Operation { return realAccess("/proc/sys/kernel/hostname", 1)("") }, errno: unix.EACCES, cause: eperm.Filesystem, cap: capability.None},
 		{name: "writing what sysfs only tells", try: func(string) error { return appendTo(uevents) }, op: always(op.Open(uevents, os.O_WRONLY)), errno: unix.EACCES, cause: eperm.CauseReadOnly, cap: capability.None},
 		{name: "writing what sysfs only tells, as a user", subject: nobody, try: func(string) error { return appendTo(uevents) }, op: always(op.Open(uevents, os.O_WRONLY)), errno: unix.EACCES, cause: eperm.CauseReadOnly, cap: capability.None},
 		{name: "reading what sysfs only takes", try: func(string) error { return read(probe) }, op: always(op.Open(probe, os.O_RDONLY)), errno: unix.EACCES, cause: eperm.State, cap: capability.None},
+		{name: "file in devpts", try: func(string) error { return create("/dev/pts/new") }, op: always(op.Open("/dev/pts/new", os.O_WRONLY|os.O_CREATE)), errno: unix.EACCES, cause: eperm.Filesystem, cap: capability.None},
+		{name: "directory in devpts", try: func(string) error { return os.Mkdir("/dev/pts/new", 0o755) }, errno: unix.EPERM, cause: eperm.Filesystem, cap: capability.None},
+		{name: "renamed in devpts", try: func(string) error { return os.Rename("/dev/pts/ptmx", "/dev/pts/other") }, errno: unix.EPERM, cause: eperm.Filesystem, cap: capability.None},
+		{name: "directory in debugfs", subject: mounted("debugfs", 0), try: func(string) error { return os.Mkdir(mountPoint+"/new", 0o755) }, errno: unix.EPERM, cause: eperm.Filesystem, cap: capability.None},
+		{name: "file in bpf", subject: mounted("bpf", 0), try: func(string) error { return create(mountPoint + "/new") }, op: always(op.Open(mountPoint+"/new", os.O_WRONLY|os.O_CREATE)), errno: unix.EACCES, cause: eperm.Filesystem, cap: capability.None},
+		{name: "directory of queues", subject: mounted("mqueue", 0), try: func(string) error { return os.Mkdir(mountPoint+"/new", 0o755) }, errno: unix.EPERM, cause: eperm.Filesystem, cap: capability.None},
+		{name: "new hierarchy in a cgroup namespace", subject: kerneltest.Subject{Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP}, needs: hierarchies,
+			try: func(string) error {
+				return sys("mount", unix.Mount("none", mountPoint, "cgroup", 0, "none,name=eperm"))
+			}, op: always(op.Mount("none", mountPoint, "cgroup", 0)), errno: unix.EPERM, cause: eperm.State, cap: capability.None, sure: eperm.Likely},
 		{name: "protected link before a closed directory", setup: func(t *testing.T, d string) {
 			setting(t, "fs.protected_symlinks", "1")
 			require.NoError(t, os.Mkdir(d+"/closed", 0o700))
@@ -68,6 +79,14 @@ func oddFileCases() []live {
 			freed: remounted("tmpfs", 0)},
 	}
 }
+
+// hierarchies is a kernel with control groups of version 1.
+var hierarchies = kerneltest.Needs("cgroup-v1", func() string {
+	if b, err := os.ReadFile("/proc/filesystems"); err != nil || !strings.Contains(string(b), "\tcgroup\n") {
+		return "no control groups of version 1"
+	}
+	return ""
+})
 
 // What the kernel allows though a part of it looks refused.
 func TestAllowedOddly(t *testing.T) {

@@ -123,8 +123,6 @@ func settingAccess(p *check.Pass, name string, f inode.File, bits uint32) check.
 		return p.Allow()
 	case nextID: // whose mode is read-only but for this
 		return lacking(capability.Verdict(p, userns.OwnerOf("ipc"), setting+" is for checkpoint and restore", capability.CAP_CHECKPOINT_RESTORE, capability.CAP_SYS_ADMIN))
-	case bits&1 != 0:
-		return p.Deny(check.Printable(name)+" is a setting, and can be executed by nobody", check.Change{Kind: check.ChangeCode, Text: "ask for reading or writing (R_OK, W_OK)"}).As(check.State)
 	case !ownerMay:
 		return p.Deny(check.Printable(name)+" is read-only for everybody (mode "+f.ModeText()+")", check.Change{Kind: check.ChangeCode, Text: "it only tells; it cannot be set"}).As(check.ReadOnly)
 	case strings.HasPrefix(setting, "user."):
