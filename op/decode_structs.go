@@ -268,6 +268,11 @@ func (d *decoder) address(addr, size uint64) {
 		args = inetAddress(netip.AddrFrom4([4]byte(a[4:8])), a, args)
 	case family == afInet6 && len(a) >= 24: // SIN6_LEN_RFC2133
 		args = inetAddress(netip.AddrFrom16([16]byte(a[8:24])), a, args)
+	case family == afNetlink && len(a) >= 12: // struct sockaddr_nl
+		if d.o.Call != "bind" { // there it is the own port
+			args = append(args, check.I("peer", a.u32(4)))
+		}
+		args = append(args, check.I("groups", a.u32(8)))
 	case family == afVsock && len(a) >= 16:
 		args = append(args, check.I("port", a.u32(4)))
 	}

@@ -148,6 +148,8 @@ func TestDecodeMakesWhatTheConstructorsMake(t *testing.T) {
 		{"bind", []uint64{4, m.words(uint16(2), []byte{0, 80, 10, 0, 0, 1}, uint64(0)), 16}, op.Bind("tcp", "10.0.0.1:80"), []string{"fd", "-network", "-type"}},
 		{"connect", []uint64{4, m.words(uint16(10), []byte{1, 187}, uint32(0), make([]byte, 15), []byte{1}, uint32(0)), 28}, op.Connect("tcp", "[::1]:443"), []string{"fd", "-network", "-type"}},
 		{"bind", []uint64{4, m.words(uint16(1), []byte("/run/x\x00")), 9}, op.Bind("unix", "/run/x"), []string{"fd", "-network", "-type"}},
+		{"bind", []uint64{4, m.words(uint16(16), uint16(0), uint32(9), uint32(3)), 12}, op.BindNetlink(0, 3), []string{"fd", "-proto"}},
+		{"sendto", []uint64{4, 0, 0, 0, m.words(uint16(16), uint16(0), uint32(9), uint32(3)), 12}, op.SendNetlinkTo(0, 9, 3), []string{"fd", "-proto"}},
 		{"connect", []uint64{4, m.words(uint16(1), []byte("\x00x")), 4}, op.Connect("unix", "@x"), []string{"fd", "-network", "-type"}},
 		{"bind", []uint64{4, m.words(uint16(40), uint16(0), uint32(700), uint64(2)), 16}, op.BindVsock(700), []string{"fd"}},
 		{"sendmsg", []uint64{4, m.words(make([]uint64, 4), m.words(uint64(28), int32(1), int32(2), int32(5), uint32(6), uint32(7)), uint64(28), uint64(0)), 0}, op.SendCredentials(5, 6, 7), []string{"fd"}},

@@ -356,33 +356,15 @@ var hugePages = check.Gate{Doc: &hugePagesDoc, Param: "CAP_IPC_LOCK", Run: func(
 	if v.Decision != check.Denies {
 		return v
 	}
+	switch in := inInitialGroup(p, uint32(group)); {
+	case in == check.Allows:
+		return p.AllowFor("in the group of vm.hugetlb_shm_group")
+	case in == check.Unknown && p.Seen == 0:
+		return p.UnknownFor("whether one of its groups is that of vm.hugetlb_shm_group cannot be seen from this user namespace")
+	}
 	ids, ok := task.IDs.Read(p, "")
 	if !ok {
 		return p.Unknown()
-	}
-	groups, ok := task.Groups.Read(p, "")
-	if !ok {
-		return p.Unknown()
-	}
-	ns, ok := userns.NS.Read(p, "user")
-	if !ok {
-		return p.Unknown()
-	}
-	m, ok := userns.Map.Read(p, "gid")
-	if !ok {
-		return p.Unknown()
-	}
-	for _, gid := range append([]uint32{ids.FSGID}, groups.List...) {
-		outside, mapped := gid, true
-		if ns.Inode != userns.InitInode { // the setting is a group of the initial namespace
-			outside, mapped = m.Outside(gid)
-		}
-		switch {
-		case mapped && outside == uint32(group) && ns.Inode == userns.InitInode:
-			return p.AllowFor("in the group of vm.hugetlb_shm_group")
-		case (!mapped || outside == uint32(group)) && p.Seen == 0: // the parent may be no initial namespace either
-			return p.UnknownFor("whether one of its groups is that of vm.hugetlb_shm_group cannot be seen from this user namespace")
-		}
 	}
 	if later, ok := kernelSince(p, 5, 13); !ok || !later {
 		v.Inferred = true // who has room in RLIMIT_MEMLOCK was let through
@@ -390,16 +372,12 @@ var hugePages = check.Gate{Doc: &hugePagesDoc, Param: "CAP_IPC_LOCK", Run: func(
 			return p.UnknownFor("before Linux 5.13 room in RLIMIT_MEMLOCK is enough")
 		}
 	}
-	join := check.Change{Kind: check.JoinGroup, Value: strconv.Itoa(group), Risk: check.LowRisk,
-		Assume: []check.Assumption{check.Assume(&task.Groups, "", func(g task.GroupList) task.GroupList {
-			return task.GroupList{List: append(slices.Clone(g.List), uint32(group))}
-		})}}
 	own := highRisk(sysctl.Set("vm.hugetlb_shm_group", strconv.FormatUint(uint64(ids.FSGID), 10)))
 	own.Warn = "This lets every process of the group lock memory for good."
-	if ns.Inode == userns.InitInode {
+	if inInitial(p) {
 		v.Changes = append(v.Changes, own)
 		if group != 0 {
-			return preceded(v, join)
+			return preceded(v, joinGroup(uint32(group)))
 		}
 	}
 	return v

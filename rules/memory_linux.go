@@ -79,8 +79,8 @@ const (
 	madvHWPoison, madvSoftOffline = 100, 101 // MADV_HWPOISON, MADV_SOFT_OFFLINE
 )
 
-func isCall(name string) func(*check.Operation) bool {
-	return func(o *check.Operation) bool { return o.Is(name) }
+func isCall(names ...string) func(*check.Operation) bool {
+	return func(o *check.Operation) bool { return o.Is(names...) }
 }
 
 // mapsFile says whether the mapping is of a file, which the operation has to name.

@@ -20,14 +20,17 @@ import (
 var miscRules = []check.Rule{
 	{
 		Name: "fanotify_init", Calls: []string{"fanotify_init"}, Doc: "make a fanotify group",
-		Gates: check.Gates(seccomp.Filter, check.When(fanotifyAdmin, need(userns.Initial(), capability.CAP_SYS_ADMIN)...)), // fs/notify/fanotify/fanotify_user.c:fanotify_init
+		Gates: check.Gates(seccomp.Filter, check.When(fanotifyAdmin, need(userns.Initial(), capability.CAP_SYS_ADMIN)...), check.When(flagged(unix.FAN_ENABLE_AUDIT), need(userns.Initial(), capability.CAP_AUDIT_WRITE)...)), // fs/notify/fanotify/fanotify_user.c:fanotify_init
 	},
 	{
 		Name: "fanotify_mark", Calls: []string{"fanotify_mark"}, Doc: "watch with fanotify",
 		Gates: check.Gates( // fs/notify/fanotify/fanotify_user.c:do_fanotify_mark
 			seccomp.Filter,
-			check.When(flagged(unix.FAN_MARK_MOUNT|unix.FAN_MARK_FILESYSTEM), need(userns.Initial(), capability.CAP_SYS_ADMIN)...),
+			check.When(flagged(unix.FAN_MARK_MOUNT|unix.FAN_MARK_FILESYSTEM), each(until, 6, 16, need(userns.Initial(), capability.CAP_SYS_ADMIN))...),
+			check.When(flagged(unix.FAN_MARK_MOUNT|unix.FAN_MARK_FILESYSTEM), each(since, 6, 16, need(userns.Own(), capability.CAP_SYS_ADMIN))...),
 			way(check.Target), dac.Read(check.Target).If(hasPath), lsm.Hooks(lsm.File, "path_notify"),
+			since(6, 16, overSuper(check.Target, "", capability.CAP_SYS_ADMIN)).If(markOf(unix.FAN_MARK_FILESYSTEM)),
+			check.When(markOf(unix.FAN_MARK_MOUNT), each(since, 6, 16, need(userns.OwnerOf("mnt"), capability.CAP_SYS_ADMIN))...),
 		),
 	},
 	{
@@ -110,15 +113,24 @@ var alarmTimer = check.Gate{Doc: &alarmDoc, Param: "CAP_WAKE_ALARM", Run: func(p
 const (
 	mpolMoveAll = 4 // MPOL_MF_MOVE_ALL
 	// FANOTIFY_ADMIN_INIT_FLAGS of include/linux/fanotify.h, and what makes a group unprivileged.
-	fanotifyAdminFlags = unix.FAN_CLASS_CONTENT | unix.FAN_CLASS_PRE_CONTENT | unix.FAN_REPORT_TID | unix.FAN_REPORT_PIDFD | unix.FAN_UNLIMITED_QUEUE | unix.FAN_UNLIMITED_MARKS
-	fanotifyFID        = unix.FAN_REPORT_FID | unix.FAN_REPORT_DIR_FID
-	mfdExec            = 0x10 // MFD_EXEC
+	fanotifyAdminFlags = unix.FAN_CLASS_CONTENT | unix.FAN_CLASS_PRE_CONTENT | unix.FAN_REPORT_TID | unix.FAN_REPORT_PIDFD | fanReportFDError | unix.FAN_UNLIMITED_QUEUE | unix.FAN_UNLIMITED_MARKS
+	fanotifyFID        = unix.FAN_REPORT_FID | unix.FAN_REPORT_DIR_FID | fanReportMount
+	fanReportFDError   = 0x2000 // FAN_REPORT_FD_ERROR (Linux 6.13)
+	fanReportMount     = 0x4000 // FAN_REPORT_MNT (Linux 6.14)
+	mfdExec            = 0x10   // MFD_EXEC
 )
 
 // fanotifyAdmin is what fanotify_init allows only to CAP_SYS_ADMIN (since 5.13 the rest is for all).
 func fanotifyAdmin(o *check.Operation) bool {
 	flags := o.Int("flags")
 	return flags&fanotifyAdminFlags != 0 || flags&fanotifyFID == 0
+}
+
+// markOf is the condition on the kind of a mark: inode, mount, file system, or (both bits) mount namespace.
+func markOf(kind int64) func(*check.Operation) bool {
+	return func(o *check.Operation) bool {
+		return o.Int("flags")&(unix.FAN_MARK_MOUNT|unix.FAN_MARK_FILESYSTEM) == kind
+	}
 }
 
 var landlockNNPDoc = check.Doc{

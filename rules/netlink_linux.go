@@ -31,16 +31,83 @@ var netlinkRules = []check.Rule{
 			seccomp.Filter, lsm.Hooks(lsm.Socket, "socket_sendmsg"), lsm.Hooks(lsm.Socket, "netlink_send"), known("proto"), known("msgtype", "genl"),
 			check.When(routeChange, need(netOwner, capability.CAP_NET_ADMIN)...), // net/core/rtnetlink.c:rtnetlink_rcv_msg
 			lsm.Asked(linkTarget), // net/core/rtnetlink.c:rtnl_link_get_net_capable
-			check.When(arg("proto", unix.NETLINK_NETFILTER), need(netOwner, capability.CAP_NET_ADMIN)...),          // net/netfilter/nfnetlink.c:nfnetlink_rcv
-			check.When(arg("proto", unix.NETLINK_XFRM), need(netOwner, capability.CAP_NET_ADMIN)...),               // net/xfrm/xfrm_user.c:xfrm_user_rcv_msg
-			check.When(message(unix.NETLINK_SOCK_DIAG, sockDestroy), need(netOwner, capability.CAP_NET_ADMIN)...),  // net/core/sock_diag.c:__sock_diag_cmd
-			check.When(auditControl, need(initialNS, capability.CAP_AUDIT_CONTROL)...),                             // kernel/audit.c:audit_netlink_ok
-			check.When(auditUser, need(initialNS, capability.CAP_AUDIT_WRITE)...),                                  // the same
+			check.When(arg("proto", unix.NETLINK_NETFILTER), need(netOwner, capability.CAP_NET_ADMIN)...),         // net/netfilter/nfnetlink.c:nfnetlink_rcv
+			check.When(arg("proto", unix.NETLINK_XFRM), need(netOwner, capability.CAP_NET_ADMIN)...),              // net/xfrm/xfrm_user.c:xfrm_user_rcv_msg
+			check.When(message(unix.NETLINK_SOCK_DIAG, sockDestroy), need(netOwner, capability.CAP_NET_ADMIN)...), // net/core/sock_diag.c:__sock_diag_cmd
+			auditPID.If(auditControl), // kernel/audit.c:audit_netlink_ok
+			check.When(auditControl, inInitialUser(need(initialNS, capability.CAP_AUDIT_CONTROL))...),              // the same
+			check.When(auditUser, inInitialUser(need(initialNS, capability.CAP_AUDIT_WRITE))...),                   // the same
+			check.When(arg("proto", unix.NETLINK_KOBJECT_UEVENT), need(netOwner, capability.CAP_SYS_ADMIN)...),     // lib/kobject_uevent.c:uevent_net_rcv_skb
 			check.When(message(unix.NETLINK_CRYPTO, 16, 17, 18, 20), need(initialNS, capability.CAP_NET_ADMIN)...), // crypto/crypto_user.c:crypto_user_rcv_msg
 			lsm.Asked(genericCommand), // net/netlink/genetlink.c:genl_family_rcv_msg
 		),
 	},
 }
+
+var auditPIDDoc = check.Doc{
+	ID: "audit.pid-namespace", Title: "initial pid namespace",
+	Text:   "The audit system is set up, and asked for its state and rules, from the initial pid namespace only: no container with processes of its own does that, whatever it holds.",
+	Kernel: "kernel/audit.c:audit_netlink_ok",
+	Man:    "pid_namespaces(7)",
+	Cause:  check.State,
+	Errnos: []syscall.Errno{syscall.EPERM},
+}
+
+var auditPID = check.Gate{Doc: &auditPIDDoc, Run: func(p *check.Pass) check.Verdict {
+	ns, ok := userns.NS.Read(p, "pid")
+	switch {
+	case !ok:
+		return p.Unknown()
+	case ns.Inode == initPIDInode:
+		return p.Allow()
+	case !inInitial(p):
+		return p.AllowFor("the answer in this user namespace is ECONNREFUSED")
+	}
+	return p.Deny("this process is in a pid namespace of its own, and the audit system is controlled from the initial one only",
+		check.Change{Kind: check.AskAdministrator, Text: "run it in the initial pid namespace (on the host, or docker and podman run --pid=host, hostPID: true in Kubernetes), with CAP_AUDIT_CONTROL"})
+}}
+
+// inInitialUser is gates that the audit system does not come to in other user
+// namespaces: the answer is ECONNREFUSED there.
+func inInitialUser(gates []check.Gate) []check.Gate {
+	for i := range gates {
+		run := gates[i].Run
+		gates[i].Run = func(p *check.Pass) check.Verdict {
+			if ns, ok := userns.NS.Read(p, "user"); ok && ns.Inode != userns.InitInode && p.Seen == 0 {
+				return p.AllowFor("the answer in this user namespace is ECONNREFUSED")
+			}
+			return run(p)
+		}
+	}
+	return gates
+}
+
+var netlinkPeerDoc = check.Doc{
+	ID: "netlink.peer", Title: "messages to the kernel only, or",
+	Text:   "A netlink socket that is connected to another process, or to groups, sends to them, which takes CAP_NET_ADMIN in the user namespace that owns the network namespace; NETLINK_USERSOCK is free.",
+	Kernel: "net/netlink/af_netlink.c:netlink_connect",
+	Man:    "netlink(7)",
+	Cause:  check.MissingCapability,
+	Errnos: []syscall.Errno{syscall.EPERM},
+}
+
+// netlinkPeer is netlink_connect, whose address holds no protocol.
+var netlinkPeer = check.Gate{Doc: &netlinkPeerDoc, Param: "CAP_NET_ADMIN", When: func(o *check.Operation) bool {
+	return toNetlink(o) && (o.Int("peer") != 0 || o.Int("groups") != 0)
+}, Run: func(p *check.Pass) check.Verdict {
+	proto, known := p.Op.Int("proto"), p.Op.Has("proto")
+	if !known {
+		proto, known = socketOption(p, unix.SO_PROTOCOL)
+	}
+	if known && proto == unix.NETLINK_USERSOCK {
+		return p.AllowFor("NETLINK_USERSOCK is free")
+	}
+	v := capability.Verdict(p, netOwner, "the socket is to send to others than the kernel", capability.CAP_NET_ADMIN)
+	if v.Decision == check.Denies && !known && p.Seen == 0 {
+		return p.UnknownFor("the protocol is not known, and NETLINK_USERSOCK is free; pass the descriptor (op.On)")
+	}
+	return v
+}}
 
 func toNetlink(o *check.Operation) bool { return o.Int("family") == unix.AF_NETLINK }
 

@@ -326,6 +326,13 @@ func callCases() []live {
 			op: always(op.IoUringSetup()), errno: unix.EPERM, cause: eperm.Sysctl, cap: capability.None, flip: func(t *testing.T, _ string) { setting(t, "kernel.io_uring_disabled", "0") }},
 		{name: "io_uring for a group", needs: ioUringSetting, ids: "k.io_uring.EPERM.1", setup: func(t *testing.T, _ string) { setting(t, "kernel.io_uring_disabled", "1") }, subject: nobody, try: func(string) error { return call("io_uring_setup", unix.SYS_IO_URING_SETUP, 1, buf) },
 			op: always(op.IoUringSetup()), errno: unix.EPERM, cause: eperm.MissingCapability, cap: admin, flip: func(t *testing.T, _ string) { setting(t, "kernel.io_uring_disabled", "0") }},
+		{name: "swapon, mode", setup: func(t *testing.T, d string) {
+			write("f", 0o600)(t, d)
+			require.NoError(t, os.Chown(d+"/f", 1000, 1000))
+		}, subject: without(unix.CAP_DAC_OVERRIDE, unix.CAP_DAC_READ_SEARCH), try: at("f", func(p string) error { return call("swapon", unix.SYS_SWAPON, str(p), 0) }),
+			op: func(d string) eperm.Operation { return op.Swapon(d + "/f") }, errno: unix.EACCES, cause: eperm.FileMode, cap: capability.CAP_DAC_OVERRIDE, freed: free, then: unix.EINVAL},
+		{name: "acct, immutable", setup: marked("f", false, immutableBit), try: at("f", func(p string) error { return call("acct", unix.SYS_ACCT, str(p)) }),
+			op: func(d string) eperm.Operation { return onPath("acct", d+"/f") }, errno: unix.EPERM, cause: eperm.Immutable, cap: capability.None},
 		{name: "NOFILE above nr_open", ids: "getrlimit.EPERM.2", try: func(string) error {
 			return sys("setrlimit", unix.Prlimit(0, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 1 << 31, Max: 1 << 31}, nil))
 		}, op: always(op.Setrlimit(unix.RLIMIT_NOFILE, 1<<31, 1<<31)), errno: unix.EPERM, cause: eperm.Sysctl, cap: capability.None},

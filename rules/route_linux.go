@@ -1,9 +1,13 @@
 package rules
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
 	"syscall"
 
 	"github.com/go-eperm/eperm/check"
@@ -25,15 +29,44 @@ func (r Route) show() string {
 	return map[int64]string{unix.RTN_UNICAST: "unicast", unix.RTN_LOCAL: "local", unix.RTN_BROADCAST: "broadcast", unix.RTN_MULTICAST: "multicast"}[r.Type]
 }
 
-// routeTo is the route to an address, the key (rtnetlink(7), RTM_GETROUTE;
+// routeKey is the key of routeTo for the address of an operation: with the mark and
+// the device of its socket, where that is known.
+func routeKey(p *check.Pass) string {
+	key := p.Op.Str("ip")
+	for _, o := range []struct {
+		name string
+		opt  int
+	}{{"mark", unix.SO_MARK}, {"oif", unix.SO_BINDTOIFINDEX}} {
+		if n, ok := socketOption(p, o.opt); ok && n != 0 {
+			key += fmt.Sprintf(" %s=%d", o.name, uint32(n))
+		}
+	}
+	return key
+}
+
+// routeTo is the route to an address, the key, perhaps with a mark and a device (rtnetlink(7), RTM_GETROUTE;
 // needs no privilege). Another task is asked for only in this network namespace.
 var routeTo = check.Probe[Route]{Name: "route", Source: "rtnetlink RTM_GETROUTE", Show: Route.show, Live: func(k *check.Kernel, key string) (Route, error) {
 	if err := userns.Shared(k, "net"); err != nil {
 		return Route{}, err
 	}
-	addr, err := netip.ParseAddr(key)
+	words := strings.Fields(key)
+	if len(words) == 0 {
+		return Route{}, errors.New("look up route: no address")
+	}
+	addr, err := netip.ParseAddr(words[0])
 	if err != nil {
 		return Route{}, fmt.Errorf("look up route: %w", err)
+	}
+	var by []byte
+	for _, w := range words[1:] {
+		name, value, _ := strings.Cut(w, "=")
+		n, err := strconv.ParseUint(value, 10, 32)
+		typ := map[string]uint16{"mark": unix.RTA_MARK, "oif": unix.RTA_OIF}[name]
+		if err != nil || typ == 0 {
+			return Route{}, fmt.Errorf("look up route: %q", key)
+		}
+		by = append(by, netlink.Attribute(typ, binary.NativeEndian.AppendUint32(nil, uint32(n)))...)
 	}
 	dst := addr.Unmap().AsSlice()
 	head := make([]byte, unix.SizeofRtMsg)
@@ -41,7 +74,7 @@ var routeTo = check.Probe[Route]{Name: "route", Source: "rtnetlink RTM_GETROUTE"
 	if len(dst) == 4 {
 		head[0], head[1] = unix.AF_INET, 32
 	}
-	reply, err := netlink.Ask(unix.NETLINK_ROUTE, unix.RTM_GETROUTE, 0, append(head, netlink.Attribute(unix.RTA_DST, dst)...))
+	reply, err := netlink.Ask(unix.NETLINK_ROUTE, unix.RTM_GETROUTE, 0, slices.Concat(head, netlink.Attribute(unix.RTA_DST, dst), by))
 	var refused netlink.Refused
 	switch {
 	case errors.As(err, &refused):

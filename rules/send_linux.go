@@ -25,7 +25,7 @@ var broadcast = check.Gate{Doc: &broadcastDoc, Run: func(p *check.Pass) check.Ve
 	if ip == "" {
 		return p.AllowFor("no address")
 	}
-	r, ok := routeTo.Read(p, ip)
+	r, ok := routeTo.Read(p, routeKey(p))
 	switch {
 	case !ok && ip != "255.255.255.255":
 		return p.Faint("whether " + ip + " is a broadcast address was not asked")
@@ -59,13 +59,13 @@ var prohibited = check.Gate{Doc: &prohibitDoc, Run: func(p *check.Pass) check.Ve
 	if ip == "" {
 		return p.AllowFor("no address")
 	}
-	r, ok := routeTo.Read(p, ip)
+	r, ok := routeTo.Read(p, routeKey(p))
 	if !ok {
 		return p.Faint("the routing table was not asked")
 	}
 	if syscall.Errno(r.Errno) == syscall.EACCES {
 		return p.Deny("the route to "+ip+" is of the type prohibit", check.Change{Kind: check.AskAdministrator, Text: "remove the route of the type prohibit, or the rule that leads to it (ip route show table all type prohibit; ip rule show)",
-			Assume: []check.Assumption{check.AssumeIs(&routeTo, ip, Route{Type: unix.RTN_UNICAST})}})
+			Assume: []check.Assumption{check.AssumeIs(&routeTo, routeKey(p), Route{Type: unix.RTN_UNICAST})}})
 	}
 	return p.Allow()
 }}

@@ -2,6 +2,7 @@ package rules
 
 import (
 	"fmt"
+	"net/netip"
 	"strconv"
 	"strings"
 	"syscall"
@@ -63,6 +64,8 @@ var socketRules = []check.Rule{
 			cgroup.Gate("INET4_CONNECT").If(family(unix.AF_INET)), cgroup.Gate("INET6_CONNECT").If(family(unix.AF_INET6)), cgroup.Gate("UNIX_CONNECT").If(arg("family", unix.AF_UNIX)),
 			prohibited.If(inet),
 			broadcast.If(datagram),
+			netfilter.Prohibited.If(inet6),
+			lsm.Asked(netlinkPeer),
 			check.When(unixPath, way(check.Target)...),
 			check.When(unixPath, dac.Write(check.Target)),
 			unixPeer.If(unixDatagram),
@@ -80,10 +83,12 @@ var socketRules = []check.Rule{
 			broadcast.If(datagram),
 			netfilter.Conntrack.If(inet), netfilter.Firewall.If(inet),
 			cgroup.Gate("INET_EGRESS").If(inet),
+			netfilter.Prohibited.If(inet6),
 			check.When(unixPath, way(check.Target)...),
 			check.When(unixPath, dac.Write(check.Target)),
 			unixPeer.If(unixDatagram),
 			check.When(unixDatagram, lsm.Hooks(lsm.Socket, "unix_may_send")...),
+			takesRights, // unix_dgram_sendmsg, unix_stream_sendmsg
 		),
 	},
 	{
@@ -94,7 +99,7 @@ var socketRules = []check.Rule{
 			cgroup.Gate("SETSOCKOPT"),
 			known("optname"),
 			lsm.Asked(sockopt),
-			congestion, lsm.Asked(multicastRouter), repairState,
+			congestion, lsm.Asked(multicastRouter), repairState, lsm.Asked(flowLabel),
 			optionLatch, lsm.Asked(boundDevice), lsm.Asked(membership),
 		),
 	},
@@ -103,6 +108,12 @@ var socketRules = []check.Rule{
 func inet(o *check.Operation) bool {
 	f := o.Int("family")
 	return f == unix.AF_INET || f == unix.AF_INET6 || f == 0 && !strings.HasPrefix(o.Str("network"), "unix")
+}
+
+// inet6 is sockets of IPv6 that do not speak IPv4.
+func inet6(o *check.Operation) bool {
+	addr, err := netip.ParseAddr(o.Str("ip"))
+	return inet(o) && o.Int("family") != unix.AF_INET && (err != nil || addr.Is6() && !addr.Is4In6())
 }
 
 // family is the condition that the socket's family is that one, or may be.

@@ -90,3 +90,51 @@ var repairState = check.Gate{Doc: &repairDoc, When: func(o *check.Operation) boo
 	return p.Deny("the socket "+needs, check.Change{Kind: check.ChangeCode, Risk: check.LowRisk, // no other check of these options answers EPERM
 		Text: "restore a connection on a new socket: TCP_REPAIR first (which takes CAP_NET_ADMIN), then the queues, connect(2), and the rest"})
 }}
+
+var takesRightsDoc = check.Doc{
+	ID: "socket.takes-rights", Title: "receiver takes descriptors",
+	Text:   "A UNIX socket whose SO_PASSRIGHTS is off (Linux 6.16) takes no descriptors: who sends it some gets EPERM.",
+	Kernel: "net/unix/af_unix.c:unix_dgram_sendmsg, unix_stream_sendmsg",
+	Man:    "unix(7)",
+	Cause:  check.State,
+	Errnos: []syscall.Errno{syscall.EPERM},
+}
+
+var takesRights = check.Gate{Doc: &takesRightsDoc, When: func(o *check.Operation) bool {
+	return o.Int("level") == unix.SOL_SOCKET && o.Int("optname") == unix.SCM_RIGHTS && o.Has("level")
+}, Run: func(p *check.Pass) check.Verdict {
+	if p.Seen == 0 {
+		return p.Faint("whether the receiver takes descriptors (SO_PASSRIGHTS) is shown nowhere")
+	}
+	return p.Infer("the receiving socket takes no descriptors: its SO_PASSRIGHTS is off", check.Change{Kind: check.ChangeCode, Text: "send the message without SCM_RIGHTS, or let the receiver set SO_PASSRIGHTS"})
+}}
+
+// flowLabelManager is IPV6_FLOWLABEL_MGR (include/uapi/linux/in6.h).
+const flowLabelManager = 32
+
+var flowLabelDoc = check.Doc{
+	ID: "socket.flow-label", Title: "flow label of its own, for a short time, or",
+	Text:   "A flow label of IPv6 that is to last or linger for more than 150 seconds takes CAP_NET_ADMIN in the initial user namespace; one that others hold has to be shared in the way they share it.",
+	Kernel: "net/ipv6/ip6_flowlabel.c:fl6_renew, fl_create, ipv6_flowlabel_get",
+	Man:    "ipv6(7)",
+	Cause:  check.MissingCapability,
+	Errnos: []syscall.Errno{syscall.EPERM},
+}
+
+var flowLabel = check.Gate{Doc: &flowLabelDoc, Param: "CAP_NET_ADMIN", When: func(o *check.Operation) bool {
+	return o.Int("level") == unix.IPPROTO_IPV6 && o.Int("optname") == flowLabelManager
+}, Run: func(p *check.Pass) check.Verdict {
+	if p.Seen == 0 {
+		return p.UnknownFor("for how long the flow label is to be held, and who holds it already, is not known")
+	}
+	short := check.Change{Kind: check.ChangeCode, Risk: check.LowRisk, Text: "ask for at most 150 seconds (flr_expires, flr_linger), and share a label as its holder does (flr_share)"}
+	v := capability.Verdict(p, initialNS, "more than 150 seconds for a flow label are privileged", capability.CAP_NET_ADMIN)
+	switch v.Decision {
+	case check.Allows:
+		return p.Infer("somebody else holds the flow label, and shares it in another way", short).As(check.State)
+	case check.Denies:
+		v.Inferred = true
+		return preceded(v, short)
+	}
+	return v
+}}

@@ -251,7 +251,8 @@ var handlerDoc = check.Doc{
 		"kernel.unprivileged_bpf_disabled stays 1 once it is.",
 	Kernel: "kernel/printk/sysctl.c:proc_dointvec_minmax_sysadmin; kernel/sysctl.c:proc_taint; kernel/umh.c:proc_cap_handler; kernel/bpf/syscall.c:bpf_unpriv_handler, bpf_stats_handler; " +
 		"kernel/pid_namespace.c:pid_ns_ctl_handler; kernel/delayacct.c; kernel/sched/core.c:sysctl_schedstats, sysctl_numa_balancing; security/min_addr.c:mmap_min_addr_handler; " +
-		"security/yama/yama_lsm.c:yama_dointvec_minmax; net/core/sysctl_net_core.c:proc_dointvec_minmax_bpf_enable; net/ipv4/devinet.c:devinet_sysctl_forward",
+		"security/yama/yama_lsm.c:yama_dointvec_minmax; net/core/sysctl_net_core.c:proc_dointvec_minmax_bpf_enable; net/ipv4/devinet.c:devinet_sysctl_forward; " +
+		"net/sched/sch_api.c:qdisc_set_default; kernel/seccomp.c:seccomp_actions_logged_handler; kernel/pid_sysctl.h:pid_mfd_noexec_dointvec_minmax",
 	Man:    "proc_sys_kernel(5)",
 	Cause:  check.MissingCapability,
 	Errnos: []syscall.Errno{syscall.EPERM},
@@ -270,7 +271,11 @@ func handlerOf(setting string) (handler, bool) {
 	h := handler{where: initialNS, caps: sysAdmin, also: check.NoCap}
 	switch setting {
 	case "kernel.dmesg_restrict", "kernel.kptr_restrict", "kernel.tainted", "kernel.task_delayacct", "kernel.bpf_stats_enabled", "kernel.unprivileged_bpf_disabled",
-		"kernel.sched_schedstats", "kernel.sched_energy_aware", "kernel.numa_balancing", "net.core.bpf_jit_enable":
+		"kernel.sched_schedstats", "kernel.sched_energy_aware", "kernel.numa_balancing", "net.core.bpf_jit_enable", "kernel.seccomp.actions_logged":
+	case "net.core.default_qdisc":
+		h.caps = netAdmin
+	case "vm.memfd_noexec":
+		h.where = userns.OwnerOf("pid")
 	case "net.core.bpf_jit_harden", "net.core.bpf_jit_kallsyms", "net.core.bpf_jit_limit":
 		h.reads = true
 	case "vm.mmap_min_addr":

@@ -2,18 +2,19 @@ package rules
 
 import (
 	"fmt"
-	"slices"
 	"syscall"
 
+	"github.com/go-eperm/eperm/attr"
 	"github.com/go-eperm/eperm/capability"
+	"github.com/go-eperm/eperm/cgroup"
 	"github.com/go-eperm/eperm/check"
 	"github.com/go-eperm/eperm/dac"
 	"github.com/go-eperm/eperm/inode"
 	"github.com/go-eperm/eperm/lsm"
 	"github.com/go-eperm/eperm/lsm/lockdown"
+	"github.com/go-eperm/eperm/mount"
 	seccomp "github.com/go-eperm/eperm/seccomp/gates"
 	"github.com/go-eperm/eperm/sysctl"
-	"github.com/go-eperm/eperm/task"
 	"github.com/go-eperm/eperm/userns"
 )
 
@@ -73,11 +74,11 @@ var systemRules = []check.Rule{
 	},
 	{
 		Name: "swap", Calls: []string{"swapon", "swapoff"}, Doc: "use or stop using swap",
-		Gates: check.Gates(seccomp.Filter, need(userns.Initial(), capability.CAP_SYS_ADMIN)), // mm/swapfile.c:swapon
+		Gates: check.Gates(seccomp.Filter, need(userns.Initial(), capability.CAP_SYS_ADMIN), check.When(hasPath, opensAnew(6)...)), // mm/swapfile.c:swapon, swapoff → file_open_name
 	},
 	{
 		Name: "acct", Calls: []string{"acct"}, Doc: "switch process accounting",
-		Gates: check.Gates(seccomp.Filter, need(userns.Initial(), capability.CAP_SYS_PACCT), way(check.Target), dac.Write(check.Target).If(hasPath), acctFile.If(hasPath)), // kernel/acct.c:acct
+		Gates: check.Gates(seccomp.Filter, need(userns.Initial(), capability.CAP_SYS_PACCT), check.When(hasPath, opensAnew(2)...), acctFile.If(hasPath)), // kernel/acct.c:acct → file_open_name
 	},
 	{
 		Name: "ioports", Calls: []string{"iopl", "ioperm"}, Doc: "reach I/O ports",
@@ -97,6 +98,18 @@ var systemRules = []check.Rule{
 		Name: "vhangup", Calls: []string{"vhangup"}, Doc: "hang up the terminal",
 		Gates: check.Gates(seccomp.Filter, need(userns.Initial(), capability.CAP_SYS_TTY_CONFIG)), // fs/open.c:vhangup
 	},
+}
+
+// opensAnew is a file that a system call opens by itself, for appending or as swap,
+// with these bits (4 read, 2 write): fs/open.c:file_open_name → fs/namei.c:may_open.
+func opensAnew(bits uint32) []check.Gate {
+	want := func(*check.Operation) uint32 { return bits }
+	return check.Gates(
+		way(check.Target), openType, mount.ReadOnlySuper(check.Target), attr.Immutable(check.Target), mount.Unmapped(check.Target).Answers(syscall.EACCES),
+		dac.Want(check.Target, want), cgroup.Device(check.Target, want), lsm.Permission(check.Target, want),
+		attr.AppendOnly(check.Target).If(isCall("swapon", "swapoff")), // acct opens with O_APPEND
+		notSpecial(mount.ReadOnly(check.Target)), lsm.Hooks(lsm.File, "file_open"),
+	)
 }
 
 var disabledDoc = check.Doc{
@@ -202,14 +215,26 @@ var ioUring = check.Gate{Doc: &ioUringDoc, Run: func(p *check.Pass) check.Verdic
 	case n >= 2:
 		return p.Deny("kernel.io_uring_disabled is 2: io_uring is off for everybody", sysctl.Set("kernel.io_uring_disabled", "1"), highRisk(sysctl.Set("kernel.io_uring_disabled", "0")))
 	}
-	if g, err := sysctl.Number(p, "kernel.io_uring_group", -1); err == nil && g >= 0 {
-		ids, ok := task.IDs.Read(p, "")
-		groups, ok2 := task.Groups.Read(p, "")
-		if ok && ok2 && (ids.FSGID == uint32(g) || slices.Contains(groups.List, uint32(g))) {
-			return p.AllowFor("in kernel.io_uring_group")
-		}
+	v := unlessSet(p, userns.Initial(), "kernel.io_uring_disabled is 1", "kernel.io_uring_disabled", "0", capability.CAP_SYS_ADMIN)
+	if v.Decision == check.Allows {
+		return v
 	}
-	return unlessSet(p, userns.Initial(), "kernel.io_uring_disabled is 1", "kernel.io_uring_disabled", "0", capability.CAP_SYS_ADMIN)
+	g, err := sysctl.Number(p, "kernel.io_uring_group", -1)
+	switch {
+	case err != nil:
+		return p.UnknownFor(err.Error())
+	case g < 0:
+		return v
+	}
+	switch in := inInitialGroup(p, uint32(g)); {
+	case in == check.Unknown && p.Seen == 0:
+		return p.UnknownFor("whether one of its groups is kernel.io_uring_group cannot be seen from this user namespace")
+	case in == check.Allows:
+		return p.AllowFor("in kernel.io_uring_group")
+	case !inInitial(p) || g == 0:
+		return v
+	}
+	return preceded(v, joinGroup(uint32(g)))
 }}
 
 var acctDoc = check.Doc{
