@@ -73,6 +73,20 @@ func since(major, minor int, g check.Gate) check.Gate { return versioned(g, majo
 // until is a gate that the kernel had at this place before that version.
 func until(major, minor int, g check.Gate) check.Gate { return versioned(g, major, minor, false) }
 
+// insideUntil is until for tasks of other than the initial user namespace, where
+// what counts towards that counts towards every other: the version does not matter there.
+func insideUntil(major, minor int, g check.Gate) check.Gate {
+	old := until(major, minor, g)
+	run := g.Run
+	g.Run = func(p *check.Pass) check.Verdict {
+		if inInitial(p) {
+			return run(p)
+		}
+		return old.Run(p)
+	}
+	return g
+}
+
 // each is since or until for several gates.
 func each(when func(int, int, check.Gate) check.Gate, major, minor int, gates []check.Gate) []check.Gate {
 	out := make([]check.Gate, len(gates))

@@ -26,7 +26,7 @@ var miscRules = []check.Rule{
 		Name: "fanotify_mark", Calls: []string{"fanotify_mark"}, Doc: "watch with fanotify",
 		Gates: check.Gates( // fs/notify/fanotify/fanotify_user.c:do_fanotify_mark
 			seccomp.Filter,
-			check.When(flagged(unix.FAN_MARK_MOUNT|unix.FAN_MARK_FILESYSTEM), each(until, 6, 16, need(userns.Initial(), capability.CAP_SYS_ADMIN))...),
+			check.When(flagged(unix.FAN_MARK_MOUNT|unix.FAN_MARK_FILESYSTEM), each(insideUntil, 6, 16, need(userns.Initial(), capability.CAP_SYS_ADMIN))...),
 			check.When(flagged(unix.FAN_MARK_MOUNT|unix.FAN_MARK_FILESYSTEM), each(since, 6, 16, need(userns.Own(), capability.CAP_SYS_ADMIN))...),
 			way(check.Target), dac.Read(check.Target).If(hasPath), lsm.Hooks(lsm.File, "path_notify"),
 			since(6, 16, overSuper(check.Target, "", capability.CAP_SYS_ADMIN)).If(markOf(unix.FAN_MARK_FILESYSTEM)),
