@@ -111,3 +111,29 @@ func TestDiagnosedBefore(t *testing.T) {
 	require.Equal(t, op.Chown("/proc/version", 12, 34), eperm.Explain(err).Operation)
 	require.Equal(t, op.Mkdir("/x"), eperm.Explain(err, op.Mkdir("/x")).Operation)
 }
+
+// Commands are pasted where the working directory is another one.
+func TestCommandsOfRelativePaths(t *testing.T) {
+	dir := kerneltest.Once(t, func() string {
+		dir := t.TempDir()
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "-x y"), nil, 0))
+		require.NoError(t, os.Chmod(dir, 0o755))
+		require.NoError(t, os.Chmod(filepath.Dir(dir), 0o755))
+		return dir
+	})
+	s := unprivileged()
+	s.Dir = dir
+	kerneltest.Child(t, s, func(c *kerneltest.C) {
+		_, err := os.Open("./-x y")
+		require.ErrorIs(c, err, unix.EACCES)
+		found := false
+		for _, r := range eperm.Explain(err).Remedies {
+			for _, argv := range append(r.Commands, r.Verify...) {
+				last := argv[len(argv)-1]
+				found = found || last == filepath.Join(dir, "-x y")
+				require.NotContains(c, argv, "./-x y")
+			}
+		}
+		require.True(c, found)
+	})
+}

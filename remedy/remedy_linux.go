@@ -6,6 +6,7 @@ import (
 
 	"github.com/go-eperm/eperm/check"
 	"github.com/go-eperm/eperm/container"
+	"github.com/go-eperm/eperm/inode"
 )
 
 // Render makes remedies of a change, those for the place where the task runs
@@ -15,6 +16,7 @@ func Render(w *check.World, op *check.Operation, c check.Change, then string) []
 	if err != nil || p.Kind == "" {
 		p.Kind = container.Host
 	}
+	c.Path = pasted(w, c)
 	r := renderer{w: w, op: op, change: c, place: p}
 	switch c.Kind {
 	case check.GrantCapability:
@@ -191,6 +193,21 @@ func (r *renderer) around(p container.Place, from int, at func(container.Place))
 			r.out[i].Title = "if it is not the unit but " + outer.Kind.Words() + " around it that refuses: " + r.out[i].Title
 		}
 	}
+}
+
+// pasted is the path of a change's object from the root: commands are pasted where
+// the working directory is another one, and settings know none.
+func pasted(w *check.World, c check.Change) string {
+	switch c.Kind {
+	case check.ClearAttribute, check.ChangeMode, check.AddACL, check.ChangeOwner, check.ActAsOwner, check.SwapOff, check.ClearFileCaps, check.RestoreLabel, check.SetLabel, check.AllowDevice, check.Remount, check.MapID:
+		if cwd, err := inode.Cwd.Get(w, ""); err == nil && c.Path != "" && c.Path[0] != '/' && strings.HasPrefix(cwd.To, "/") {
+			if c.Path == "." {
+				return cwd.To
+			}
+			return strings.TrimSuffix(cwd.To, "/") + "/" + strings.TrimPrefix(c.Path, "./")
+		}
+	}
+	return c.Path
 }
 
 // argument is a path as an argument that no program takes for an option.
