@@ -62,6 +62,12 @@ var bad = map[string]struct {
 	"goexit": {func(t *testing.T) {
 		kerneltest.Child(t, kerneltest.Subject{}, func(c *kerneltest.C) { runtime.Goexit() })
 	}, `runtime.Goexit`},
+	"own_t_error": {func(t *testing.T) {
+		kerneltest.Child(t, kerneltest.Subject{}, func(*kerneltest.C) { t.Errorf("to nobody") })
+	}, `failed the test's own t`},
+	"own_t_fatal": {func(t *testing.T) {
+		kerneltest.Child(t, kerneltest.Subject{}, func(*kerneltest.C) { t.Fatal("to nobody") })
+	}, `use the t that the function gets`},
 	"cleanup": {func(t *testing.T) {
 		kerneltest.Child(t, kerneltest.Subject{}, func(c *kerneltest.C) {
 			c.Cleanup(func() { c.Log("the first is last") })

@@ -212,7 +212,11 @@ func (c *C) guarded(f func()) (ok bool) {
 			now := c.now
 			c.mu.Unlock()
 			if r == nil && !returned && !now {
-				_ = c.wire.send(frame{Op: opError, Text: "runtime.Goexit ended the function"})
+				text := "runtime.Goexit ended the function"
+				if c.TB.Failed() || c.TB.Skipped() {
+					text = "FailNow or SkipNow of the test's own t ended the function, and its messages are lost: use the t that the function gets"
+				}
+				_ = c.wire.send(frame{Op: opError, Text: text})
 			}
 			done <- r == nil && (returned || now)
 		}()
@@ -250,7 +254,11 @@ func (p *childProcess) run(t testing.TB, s Subject, f func(*C) (any, error)) {
 			panic(err)
 		}
 		defer c.runCleanups()
+		before := c.TB.Failed()
 		v, err := f(c)
+		if c.TB.Failed() && !before {
+			c.Errorf("the function failed the test's own t, whose messages are lost here: use the t that the function gets")
+		}
 		if err == nil && v != nil {
 			end.Value, err = json.Marshal(v)
 		}

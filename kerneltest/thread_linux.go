@@ -75,6 +75,9 @@ func onOwnThread(f func()) {
 			return
 		}
 		defer func() { tid <- unix.Gettid() }()
+		for range 100 { // f may unlock once more than it locked
+			runtime.LockOSThread()
+		}
 		f()
 	}()
 	id, own := <-tid

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"testing"
 
@@ -90,4 +91,13 @@ func TestThreadSkip(t *testing.T) {
 		t.Error("not reached")
 	})
 	require.True(t, skipped)
+}
+
+// One unlock too many does not let go of the thread.
+func TestThreadUnlockedTooOften(t *testing.T) {
+	kerneltest.Thread(t, kerneltest.Subject{Caps: kerneltest.NoCaps()}, func() {
+		for range 3 {
+			runtime.UnlockOSThread()
+		}
+	})
 }
