@@ -132,6 +132,29 @@ func TestAmbientRemedyWorks(t *testing.T) {
 	}
 }
 
+// A file with capabilities of its own clears the ambient set: that remedy is not enough there, nor is it told to be.
+func TestAmbientIsClearedByFileCapabilities(t *testing.T) {
+	kerneltest.Require(t, kerneltest.Root, kerneltest.Program("setpriv"), kerneltest.Program("setcap"))
+	exe := refusals(t, kerneltest.TempDir(t))
+	out, err := exec.Command("setcap", "cap_syslog=ep", exe).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	before := asNobody(t, exe, "raw")["raw"]
+	require.Nil(t, before.command("setpriv"), "%+v", before.Diagnosis.Remedies)
+	require.NotNil(t, before.command("setcap"))
+	tried := false
+	for _, r := range before.Diagnosis.Remedies {
+		for _, c := range r.Commands {
+			if argv := slices.Clone(c); argv[0] == "setpriv" {
+				tried = true
+				argv[len(argv)-1] = exe
+				require.NotEmpty(t, proofs(t, exec.Command(argv[0], append(argv[1:], "raw")...))["raw"].Error)
+				require.Contains(t, r.Then, "clears the ambient set")
+			}
+		}
+	}
+	require.True(t, tried)
+}
+
 // Where a file capability would not count, setcap is not offered, and the other
 // remedy says why; it works there.
 func TestNoSetcapWhereItDoesNotCount(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"github.com/go-eperm/eperm/capability"
 	"github.com/go-eperm/eperm/check"
 	"github.com/go-eperm/eperm/container"
+	"github.com/go-eperm/eperm/mount"
 	"github.com/go-eperm/eperm/task"
 )
 
@@ -139,11 +140,44 @@ func (r *renderer) capOnHost(c check.Cap) {
 		uid := strconv.Itoa(r.uid())
 		short := strings.TrimPrefix(c.Lower(), "cap_")
 		r.add(check.Remedy{For: "host", Title: "start it with " + c.String() + " in the ambient set, which execve keeps (root starts it, it runs as uid " + uid + ")",
-			Commands: [][]string{{"setpriv", "--reuid", uid, "--regid", strconv.Itoa(r.gid()), "--clear-groups", "--inh-caps", "+" + short, "--ambient-caps", "+" + short, "--", "COMMAND"}},
-			Verify:   [][]string{{"grep", "CapEff", "/proc/PID/status"}}, Warning: why})
+			Commands: [][]string{slices.Concat([]string{"setpriv", "--reuid", uid, "--regid", strconv.Itoa(r.gid())}, r.groups(), []string{"--inh-caps", "+" + short, "--ambient-caps", "+" + short, "--", "COMMAND"})},
+			Verify:   [][]string{{"grep", "CapEff", "/proc/PID/status"}}, Warning: why, Then: r.cancelled()})
 	}
-	r.add(check.Remedy{For: "elsewhere", Title: fmt.Sprintf("if something else starts it: AmbientCapabilities=%s in its systemd unit, docker run or podman run --cap-add=%s, add: [%q] in Kubernetes", c, c.Short(), c.Short()),
+	then := ""
+	if r.uid() > 0 {
+		then = r.cancelled()
+	}
+	r.add(check.Remedy{For: "elsewhere", Title: fmt.Sprintf("if something else starts it: AmbientCapabilities=%s in its systemd unit, docker run or podman run --cap-add=%s, add: [%q] in Kubernetes", c, c.Short(), c.Short()), Then: then,
 		Verify: [][]string{{"grep", "Cap", "/proc/PID/status"}}})
+}
+
+// cancelled says that execve of the executable clears the ambient set, as it does
+// where the file has capabilities of its own (security/commoncap.c:cap_bprm_creds_from_file).
+func (r *renderer) cancelled() string {
+	path, err := task.Exe.Get(r.w, "")
+	if err != nil {
+		return ""
+	}
+	if fs, err := mount.Statfs.Get(r.w, path.S); err != nil || fs.Flags&mount.NoSUIDFlag != 0 {
+		return ""
+	}
+	if f, err := capability.OfFile.Get(r.w, task.ExeKey); err != nil || !f.Present {
+		return ""
+	}
+	return "then " + check.Printable(path.S) + " would not have it all the same: a file with capabilities of its own clears the ambient set (add it to those, by setcap, or take them away)"
+}
+
+// groups is the option of setpriv(1) that keeps the supplementary groups as they are.
+func (r *renderer) groups() []string {
+	g, err := task.Groups.Get(r.w, "")
+	if err != nil || len(g.List) == 0 {
+		return []string{"--clear-groups"}
+	}
+	list := make([]string, len(g.List))
+	for i, id := range g.List {
+		list[i] = strconv.FormatUint(uint64(id), 10)
+	}
+	return []string{"--groups", strings.Join(list, ",")}
 }
 
 func (r *renderer) bounded(c check.Cap) bool {
@@ -210,7 +244,12 @@ func (r *renderer) fileCap(c check.Cap) (text, exe, why string) {
 }
 
 // dockerfile is the line of an image's recipe that sets a file capability.
-func dockerfile(text, exe string) string { return "RUN setcap " + text + " " + shellWord(exe) + "\n" }
+func dockerfile(text, exe string) string {
+	if strings.Contains(text, " ") {
+		text = shellWord(text)
+	}
+	return "RUN setcap " + text + " " + shellWord(exe) + "\n"
+}
 
 // shellWord quotes a path for a Dockerfile's RUN, which a shell reads.
 func shellWord(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
@@ -230,7 +269,9 @@ func (r *renderer) capInContainer(p container.Place, c check.Cap) {
 	}
 	if !needsFile {
 		if x := r.withOption(p, "add "+c.String()+" to the container", o); x != nil {
-			x.Verify = verify
+			if x.Verify = verify; r.uid() > 0 { // podman makes it ambient
+				x.Then = r.cancelled()
+			}
 		}
 		return
 	}
@@ -342,7 +383,10 @@ func (r *renderer) capInUnit(p container.Place, c check.Cap) {
 		lines = append(lines, "AmbientCapabilities="+c.String())
 	}
 	if len(lines) > 0 {
-		r.inUnit(p, title, "capability", lines...).Warning = warning
+		x := r.inUnit(p, title, "capability", lines...)
+		if x.Warning = warning; r.uid() > 0 {
+			x.Then = r.cancelled()
+		}
 	}
 	if !p.User && r.bounded(c) {
 		r.setcap(c)
