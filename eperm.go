@@ -73,7 +73,8 @@ type Forecast struct {
 }
 
 // An Explainer is how to look. The zero value is what the functions of the
-// package use; methods take it by value, and it may be shared.
+// package use; methods take it by value, and it may be shared, as long as no World
+// is set: a World is for one goroutine at a time.
 type Explainer struct {
 	// PID and TID choose another task to diagnose: 0 is the calling thread;
 	// TID 0 is PID's main thread. Its paths are looked up through its root and

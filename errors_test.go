@@ -104,6 +104,15 @@ type wild struct{}
 func (wild) Error() string   { return "wild" }
 func (wild) Unwrap() []error { panic("wild") }
 
+// A typed nil among joined errors, which cannot be printed, does not take the diagnosis with it.
+func TestErrorThatCannotBePrinted(t *testing.T) {
+	var none *fs.PathError
+	d := eperm.Explain(errors.Join(none, unix.EPERM))
+	require.Contains(t, d.Error(), "cannot be printed")
+	_, err := d.MarshalJSON()
+	require.NoError(t, err)
+}
+
 // A diagnosis further down keeps its operation, and is not made twice.
 func TestDiagnosedBefore(t *testing.T) {
 	err := fmt.Errorf("outer: %w", eperm.Wrap(&fs.PathError{Op: "chown", Path: "/proc/version", Err: unix.EPERM}, op.Chown("/proc/version", 12, 34)))

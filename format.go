@@ -52,7 +52,7 @@ func (d *Diagnosis) line() string {
 // headline is what failed, and how.
 func (d *Diagnosis) headline() string {
 	if d.Err != nil {
-		text := oneLine(d.Err.Error())
+		text := oneLine(textOf(d.Err))
 		if what := op.Describe(d.Operation); what != "" && text == d.Errno.Error() {
 			text = what + ": " + text
 		}
@@ -66,6 +66,16 @@ func (d *Diagnosis) headline() string {
 		return what + ": would be refused: " + d.Errno.Error()
 	}
 	return what
+}
+
+// textOf is the error's text; typed nils among those that it joins may panic.
+func textOf(err error) (text string) {
+	defer func() {
+		if recover() != nil {
+			text = "an error that cannot be printed"
+		}
+	}()
+	return err.Error()
 }
 
 // cause is the cause in a few words, with the capability.
@@ -177,7 +187,7 @@ func (d *Diagnosis) MarshalJSON() ([]byte, error) {
 		Operation: jsonOperation{Call: d.Operation.Call, Text: d.Operation.String(), Arch: d.Operation.Arch, Entry: d.Operation.Entry},
 	}
 	if d.Err != nil {
-		j.Error = d.Err.Error()
+		j.Error = textOf(d.Err)
 	}
 	if j.Remedies == nil {
 		j.Remedies = []Remedy{}
