@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/go-eperm/eperm"
+	"github.com/go-eperm/eperm/check"
 	"github.com/go-eperm/eperm/kerneltest"
 	"github.com/go-eperm/eperm/op"
 )
@@ -49,6 +50,8 @@ func TestStartSteps(t *testing.T) {
 		{"map of many", nobody, "/bin/true", "", userns(65534, 2), "id maps", eperm.UserNamespace, "CAP_SETUID"},
 		{"map of another", nobody, "/bin/true", "", userns(1000, 1), "id maps", eperm.UserNamespace, "CAP_SETUID"},
 		{"process group", nobody, "/bin/true", "", syscall.SysProcAttr{Setpgid: true, Pgid: elsewhere}, "process group", eperm.Session, ""},
+		{"process group of a session's leader", nobody, "/bin/true", "", syscall.SysProcAttr{Setsid: true, Setpgid: true}, "process group", eperm.Session, ""},
+		{"maps of a process that is not dumpable", kerneltest.Subject{UID: kerneltest.Nobody, Undumpable: true}, "/bin/true", "", userns(65534, 1), "id maps", eperm.FileMode, "CAP_DAC_OVERRIDE"},
 		{"unshare", nobody, "/bin/true", "", syscall.SysProcAttr{Unshareflags: unix.CLONE_NEWNS}, "unshare", eperm.MissingCapability, "CAP_SYS_ADMIN"},
 		{"chroot", nobody, "/bin/true", "", syscall.SysProcAttr{Chroot: "/"}, "chroot", eperm.MissingCapability, "CAP_SYS_CHROOT"},
 		{"groups", nobody, "/bin/true", "", syscall.SysProcAttr{Credential: ids(1000, 1000, 5)}, "groups", eperm.MissingCapability, "CAP_SETGID"},
@@ -85,6 +88,46 @@ func TestStartSteps(t *testing.T) {
 			require.NotEqual(t, "possible", got.Certainty, got.Text)
 		})
 	}
+}
+
+// The remedy of maps that belong to root: dumpable again, the child may have its namespace.
+func TestMapsOfTheDumpable(t *testing.T) {
+	kerneltest.Require(t, kerneltest.UserNS)
+	s := unprivileged()
+	s.Undumpable = true
+	kerneltest.Child(t, s, func(c *kerneltest.C) {
+		start := func() (*exec.Cmd, error) {
+			cmd := exec.Command("/bin/true")
+			ids := func(id int) []syscall.SysProcIDMap { return []syscall.SysProcIDMap{{HostID: id, Size: 1}} }
+			cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER, UidMappings: ids(os.Getuid()), GidMappings: ids(os.Getgid())}
+			return cmd, cmd.Run()
+		}
+		cmd, err := start()
+		require.ErrorIs(c, err, unix.EACCES)
+		d := eperm.Explain(err, op.Command(cmd))
+		require.Equal(c, eperm.FileMode, d.Cause, "%+v", d)
+		require.Contains(c, d.Remedies[0].Title, "PR_SET_DUMPABLE")
+		require.NoError(c, unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0))
+		cmd, err = start()
+		require.NoError(c, err)
+		require.NotEqual(c, check.Denies, eperm.Preflight(op.Command(cmd)).Decision)
+	})
+}
+
+// After a chroot, names are those of the new root: the files of the same names here tell nothing.
+func TestNamesInANewRoot(t *testing.T) {
+	kerneltest.Require(t, kerneltest.Root)
+	jail := kerneltest.TempDir(t)
+	require.NoError(t, os.MkdirAll(jail+"/etc", 0o700))
+	require.NoError(t, os.Chmod(jail, 0o755))
+	cmd := exec.Command("/bin/true")
+	cmd.Dir, cmd.SysProcAttr = "/etc", &syscall.SysProcAttr{Chroot: jail, Credential: &syscall.Credential{Uid: kerneltest.Nobody, Gid: kerneltest.Nobody}}
+	err := cmd.Run()
+	require.ErrorIs(t, err, unix.EACCES)
+	require.Equal(t, check.Unknown, eperm.Preflight(op.Command(cmd)).Decision)
+	d := eperm.Explain(err, op.Command(cmd))
+	require.Equal(t, eperm.Possible, d.Certainty, "%+v", d)
+	require.Contains(t, d.Summary, "in the new root "+jail)
 }
 
 // Another process is looked at through its own credentials, root and namespaces.

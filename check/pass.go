@@ -38,7 +38,9 @@ func (p *Pass) Unknown() Verdict {
 		}
 	}
 	v.Reason = "what it looks at is not told"
-	if p.Op.Has("relpath") {
+	if root := p.Op.Str("newroot"); root != "" {
+		v.Reason = "what " + printable(p.Op.Str("relpath")) + " is in the new root " + printable(root) + " is not looked into"
+	} else if p.Op.Has("relpath") {
 		v.Reason = printable(p.Op.Str("relpath")) + " is below a directory that only the task knows"
 	}
 	return v

@@ -8,6 +8,7 @@
 //
 //	path, newpath      the object, and the new name (rename, link; putold of pivot_root)
 //	nofollow           1 if a final symbolic link is not followed
+//	newroot            relpath is below this new root (steps after a chroot)
 //	fd                 a descriptor instead of a path
 //	dirfd, relpath     a path below a descriptor of the task (newdirfd, newrelpath; only of Decode)
 //	flags, mode        as the system call takes them (mode as st_mode)

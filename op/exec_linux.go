@@ -100,7 +100,7 @@ func start(path, dir string, attr *syscall.SysProcAttr) Operation {
 		step("ambient capabilities (AmbientCaps)", call("capset_ambient", check.I("cap", c)))
 	}
 	if dir != "" {
-		step("working directory (Dir)", Chdir(dir))
+		step("working directory (Dir)", inside(a.Chroot, Chdir(dir)))
 	}
 	if a.Setctty {
 		step("controlling terminal (Setctty)", call("ioctl", check.I("fd", a.Ctty), check.I("request", syscall.TIOCSCTTY), check.I("setsid", flag(a.Setsid))))
@@ -112,7 +112,7 @@ func start(path, dir string, attr *syscall.SysProcAttr) Operation {
 	if dir != "" && !strings.HasPrefix(path, "/") {
 		program = Exec(strings.TrimSuffix(dir, "/") + "/" + path)
 	}
-	step("exec", program)
+	step("exec", inside(a.Chroot, program))
 	return o
 }
 
@@ -132,6 +132,15 @@ func outside(o Operation, a *syscall.SysProcAttr, maps []syscall.SysProcIDMap, i
 	}
 	o.Args = append(o.Args, check.I("outside", host(id)), check.I("root", host(0)))
 	return o
+}
+
+// inside is an operation on a path below a new root, which is another file than that of
+// the same name here: as with other directories that only the task knows, nothing is judged by it.
+func inside(root string, o Operation) Operation {
+	if root == "" || root == "/" {
+		return o
+	}
+	return below(o.With(check.S("newroot", root)), o.Str("path"), "")
 }
 
 func flag(b bool) int {

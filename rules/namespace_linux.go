@@ -41,7 +41,7 @@ var namespaceRules = []check.Rule{
 	},
 	{
 		Name: "idmap", Calls: []string{"write_id_map"}, Doc: "write the uid_map and gid_map of a new user namespace",
-		Gates: check.Gates(idMapWrite), // kernel/user_namespace.c:map_write
+		Gates: check.Gates(idMapFile, idMapWrite), // fs/proc/base.c:proc_uid_map_operations; kernel/user_namespace.c:map_write
 		After: inNewNamespaces,
 	},
 }
