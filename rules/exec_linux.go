@@ -84,7 +84,7 @@ var interpreterDoc = check.Doc{
 
 // shebang is the interpreter of a script, the key by its path; "" for anything else.
 var shebang = check.Probe[task.Text]{Name: "shebang", Source: "read(2)", Live: func(k *check.Kernel, key string) (task.Text, error) {
-	s, err := readShebang(k.Path(key))
+	s, err := readShebang(k, key)
 	return task.Text{S: s}, err
 }}
 

@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"github.com/go-eperm/eperm/check"
+	"github.com/go-eperm/eperm/inode"
 	"github.com/go-eperm/eperm/sysctl"
 	"github.com/go-eperm/eperm/task"
 	"golang.org/x/sys/unix"
@@ -80,8 +81,21 @@ func aboveNrOpen(p *check.Pass, hard uint64) (check.Verdict, bool) {
 }
 
 // readShebang is the interpreter of a script (fs/binfmt_script.c), "" for other files.
-func readShebang(path string) (string, error) {
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+// Only a regular file is opened: to open a device or a fifo does something.
+func readShebang(k *check.Kernel, path string) (string, error) {
+	at, err := inode.OpenPath(k, path, 0)
+	if err != nil {
+		return "", fmt.Errorf("open %s: %w", check.Printable(path), err)
+	}
+	defer unix.Close(at)
+	var st unix.Stat_t
+	if err := unix.Fstat(at, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return "", err
+	}
+	fd, err := unix.Open("/proc/self/fd/"+strconv.Itoa(at), unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if check.IsMissing(err) && k.Self() { // without procfs
+		fd, err = unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	}
 	if err != nil {
 		return "", fmt.Errorf("open %s: %w", check.Printable(path), err)
 	}

@@ -68,6 +68,13 @@ var OfFile = check.Probe[NSFile]{Name: "ns_file", Source: "ioctl(NS_GET_USERNS, 
 }}
 
 func nsFile(path string, own uint64, euid uint32) (r NSFile, err error) {
+	var fs unix.Statfs_t // of what is no namespace, a device or a fifo, opening does something
+	if err := unix.Statfs(path, &fs); err != nil {
+		return r, fmt.Errorf("statfs %s: %w", check.Printable(path), err)
+	}
+	if int64(fs.Type) != unix.NSFS_MAGIC {
+		return r, fmt.Errorf("%s is no file of a namespace: %w", check.Printable(path), unix.ENOTTY)
+	}
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
 	if err != nil {
 		return r, fmt.Errorf("open %s: %w", check.Printable(path), err)
