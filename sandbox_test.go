@@ -33,6 +33,7 @@ func refusing(action uint32, calls ...uint32) []unix.SockFilter {
 // Under a filter that kills, as systemd's does, a plain diagnosis makes no call that the program had no reason to make.
 func TestFilterThatKills(t *testing.T) {
 	s := unprivileged()
+	s.NoNewPrivs = true
 	s.Program = refusing(unix.SECCOMP_RET_KILL_PROCESS, privileged...)
 	kerneltest.Child(t, s, func(c *kerneltest.C) {
 		ops := []eperm.Operation{op.Bind("tcp", ":80"), op.Connect("tcp", "192.0.2.1:80"), op.Send("udp", "192.0.2.1:80"), op.Socket(unix.AF_INET, unix.SOCK_RAW, 1), op.Setsockopt(1, 36), op.Kill(1, syscall.SIGTERM), op.Ptrace(1),
@@ -62,6 +63,7 @@ func TestFilterOfSetfsuid(t *testing.T) {
 		return dir
 	})
 	s := unprivileged()
+	s.NoNewPrivs = true
 	s.Program = refusing(unix.SECCOMP_RET_ERRNO|uint32(unix.EPERM), unix.SYS_SETFSUID, unix.SYS_SETFSGID)
 	kerneltest.Child(t, s, func(c *kerneltest.C) {
 		own := filepath.Join(dir, "own")
