@@ -80,24 +80,33 @@ func aboveNrOpen(p *check.Pass, hard uint64) (check.Verdict, bool) {
 	return p.Deny(fmt.Sprintf("RLIMIT_NOFILE cannot exceed fs.nr_open (%d), with any privilege", n), sysctl.Set("fs.nr_open", fmt.Sprint(hard))).As(check.Sysctl), true
 }
 
-// readShebang is the interpreter of a script (fs/binfmt_script.c), "" for other files.
-// Only a regular file is opened: to open a device or a fifo does something.
-func readShebang(k *check.Kernel, path string) (string, error) {
+// openRegular opens a regular file of the task's to read it; fd is -1 for what is none:
+// to open a device or a fifo does something.
+func openRegular(k *check.Kernel, path string) (fd int, err error) {
 	at, err := inode.OpenPath(k, path, 0)
 	if err != nil {
-		return "", fmt.Errorf("open %s: %w", check.Printable(path), err)
+		return -1, fmt.Errorf("open %s: %w", check.Printable(path), err)
 	}
 	defer unix.Close(at)
 	var st unix.Stat_t
 	if err := unix.Fstat(at, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return "", err
+		return -1, err
 	}
-	fd, err := unix.Open("/proc/self/fd/"+strconv.Itoa(at), unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	fd, err = unix.Open("/proc/self/fd/"+strconv.Itoa(at), unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if check.IsMissing(err) && k.Self() { // without procfs
 		fd, err = unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
 	}
 	if err != nil {
-		return "", fmt.Errorf("open %s: %w", check.Printable(path), err)
+		return -1, fmt.Errorf("open %s: %w", check.Printable(path), err)
+	}
+	return fd, nil
+}
+
+// readShebang is the interpreter of a script (fs/binfmt_script.c), "" for other files.
+func readShebang(k *check.Kernel, path string) (string, error) {
+	fd, err := openRegular(k, path)
+	if fd < 0 {
+		return "", err
 	}
 	defer unix.Close(fd)
 	var buf [256]byte // BINPRM_BUF_SIZE

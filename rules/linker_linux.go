@@ -14,10 +14,9 @@ import (
 // dynamicLinker is the interpreter that a program of ELF names, the key by its
 // path; "" for static programs, and for anything else (fs/binfmt_elf.c:load_elf_binary).
 var dynamicLinker = check.Probe[task.Text]{Name: "linker", Source: "pread(2)", Live: func(k *check.Kernel, key string) (task.Text, error) {
-	path := k.Path(key)
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
-	if err != nil {
-		return task.Text{}, fmt.Errorf("open %s: %w", check.Printable(path), err)
+	fd, err := openRegular(k, key)
+	if fd < 0 {
+		return task.Text{}, err
 	}
 	defer unix.Close(fd)
 	s, err := linkerOf(func(b []byte, at int64) bool {
