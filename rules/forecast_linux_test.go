@@ -125,7 +125,7 @@ func ipcForecasts() []forecast {
 	semop := func(change uint16) func() error {
 		return func() error {
 			sem := [3]uint16{0, change, unix.O_NONBLOCK} // IPC_NOWAIT
-			return call("semop", unix.SYS_SEMOP, 0, uintptr(unsafe.Pointer(&sem)), 1)
+			return call("semop", number("semop"), 0, uintptr(unsafe.Pointer(&sem)), 1)
 		}
 	}
 	ctl := func(name string, nr uintptr, args ...uintptr) forecast {
