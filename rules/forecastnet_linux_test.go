@@ -70,7 +70,41 @@ func networkForecasts() []forecast {
 			})("")
 		}
 	}
+	joins := func(group int) func() error {
+		return func() error {
+			return onSocket(unix.AF_NETLINK, unix.SOCK_DGRAM, unix.NETLINK_CONNECTOR, func(fd int) error {
+				return unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_ADD_MEMBERSHIP, group)
+			})("")
+		}
+	}
+	binds := func(groups uint32) func() error {
+		return func() error {
+			return onSocket(unix.AF_NETLINK, unix.SOCK_DGRAM, unix.NETLINK_CONNECTOR, func(fd int) error {
+				return unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: groups})
+			})("")
+		}
+	}
+	connector := []kerneltest.Need{kerneltest.KernelAtLeast(6, 6), kerneltest.Needs("connector", func() string {
+		fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_DGRAM, unix.NETLINK_CONNECTOR)
+		if err != nil {
+			return err.Error()
+		}
+		unix.Close(fd)
+		return ""
+	})}
+	timestamps := func() error {
+		return onSocket(unix.AF_INET, unix.SOCK_DGRAM, 0, func(fd int) error {
+			var ifr [64]byte
+			copy(ifr[:], "lo")
+			return call("ioctl", unix.SYS_IOCTL, uintptr(fd), 0x89b0, uintptr(unsafe.Pointer(&ifr)))
+		})("")
+	}
 	return []forecast{
+		{name: "SIOCSHWTSTAMP", subject: nobody, op: op.Call("ioctl", 3, 0x89b0, 0), try: timestamps, errno: unix.EPERM, cause: missing, cap: capability.CAP_NET_ADMIN},
+		{name: "connector's group of processes", needs: connector, subject: nobody, op: op.JoinNetlink(unix.NETLINK_CONNECTOR, 1), try: joins(1)},
+		{name: "connector's other group", needs: connector, subject: nobody, op: op.JoinNetlink(unix.NETLINK_CONNECTOR, 4), try: joins(4), errno: unix.EPERM, cause: missing, cap: capability.CAP_NET_ADMIN},
+		{name: "bound to the group of processes", needs: connector, subject: nobody, op: op.BindNetlink(unix.NETLINK_CONNECTOR, 1), try: binds(1)},
+		{name: "bound to another group", needs: connector, subject: nobody, op: op.BindNetlink(unix.NETLINK_CONNECTOR, 2), try: binds(2), errno: unix.EPERM, cause: missing, cap: capability.CAP_NET_ADMIN},
 		{name: "rejected as prohibited, IPv6", needs: hasNft, subject: prohibited, op: op.Connect("tcp6", "[::1]:81"), try: connect6, errno: unix.EACCES, cause: eperm.Firewall, cap: capability.None, sure: eperm.Likely, hidden: true},
 		{name: "nobody listens, IPv6", subject: inNet(nobody, nil), op: op.Connect("tcp6", "[::1]:81"), try: connect6, errno: unix.ECONNREFUSED},
 		{name: "AUDIT_GET in a pid namespace", needs: []kerneltest.Need{audit}, subject: kerneltest.Subject{Cloneflags: unix.CLONE_NEWPID}, op: op.SendNetlink(unix.NETLINK_AUDIT, 1000), try: ask(unix.NETLINK_AUDIT, 1000, 0), errno: unix.EPERM, cause: eperm.State, cap: capability.None},

@@ -95,7 +95,10 @@ var privilegedRequests = map[int64]privilegedRequest{
 	unix.SIOCADDRT: forNet("SIOCADDRT"), unix.SIOCDELRT: forNet("SIOCDELRT"),
 	unix.SIOCSARP: forNet("SIOCSARP"), unix.SIOCDARP: forNet("SIOCDARP"),
 	unix.SIOCETHTOOL: forNet("SIOCETHTOOL").unless(getsAreFree),
-	0x89a0:           forNet("SIOCBRADDBR"), 0x89a1: forNet("SIOCBRDELBR"), 0x89a2: forNet("SIOCBRADDIF"),
+	0x89a0:           forNet("SIOCBRADDBR"), 0x89a1: forNet("SIOCBRDELBR"), 0x89a2: forNet("SIOCBRADDIF"), 0x89a3: forNet("SIOCBRDELIF"),
+	0x891e: forNet("SIOCSIFMETRIC"), 0x8930: forNet("SIOCSIFSLAVE"), 0x8947: forNet("SIOCGMIIPHY"), 0x8948: forNet("SIOCGMIIREG"), 0x8949: forNet("SIOCSMIIREG"),
+	0x8990: forNet("SIOCBONDENSLAVE"), 0x8991: forNet("SIOCBONDRELEASE"), 0x8992: forNet("SIOCBONDSETHWADDR"), 0x8995: forNet("SIOCBONDCHANGEACTIVE"),
+	0x89b0:         forNet("SIOCSHWTSTAMP"),
 	unix.TUNSETIFF: forNet("TUNSETIFF").unless("an existing device that belongs to the caller's user or group is free"),
 	unix.SIOCGSKNS: forNet("SIOCGSKNS"),
 }

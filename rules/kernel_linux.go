@@ -34,7 +34,7 @@ func (s span) includes(p *check.Pass) (in, known bool) {
 }
 
 // The kernels that count another capability than those of today: tried on
-// kernels of both sides, but for multicastKept and handlesOfOwners, which are
+// kernels of both sides, but for multicastKept, connectorOpen and handlesOfOwners, which are
 // from the source alone.
 var (
 	// net/core/sock.c: SO_MARK and SO_PRIORITY took CAP_NET_ADMIN alone.
@@ -45,6 +45,8 @@ var (
 	busyPollAsked = span{until: release{6, 6}}
 	// net/core/rtnetlink.c:rtnetlink_bind keeps the groups of multicast routes.
 	multicastKept = span{since: release{6, 3}}
+	// drivers/connector/connector.c:cn_bind lets everybody join the groups of processes.
+	connectorOpen = span{since: release{6, 6}}
 	// kernel/bpf/syscall.c:bpf_charge_memlock counted maps and programs as locked memory; now the memory controller does.
 	bpfLocksMemory = span{until: release{5, 11}}
 	// fs/fhandle.c:may_decode_fh lets the owner of a mount open directories.

@@ -172,6 +172,32 @@ var multicastRoutes = check.Gate{Doc: &groupDoc, Param: "CAP_NET_ADMIN", When: f
 	return v
 }}
 
+// connectorGroup is drivers/connector/connector.c:cn_bind, which lets everybody
+// join the groups with odd numbers, for the sake of CN_IDX_PROC, 1.
+func connectorGroup(p *check.Pass, odd, known bool) check.Verdict {
+	v := capability.Verdict(p, netOwner, "this group of NETLINK_CONNECTOR is privileged", capability.CAP_NET_ADMIN)
+	if v.Decision != check.Denies {
+		return v
+	}
+	in, told := connectorOpen.includes(p)
+	switch {
+	case !told && odd:
+		return p.UnknownFor("the group of processes is open to all since " + connectorOpen.since.String() + ", and this kernel's version could not be read")
+	case told && in && odd:
+		return p.AllowFor("the group of processes is open to all")
+	case !known && p.Seen == 0:
+		return p.UnknownFor("which group is to be joined is not known")
+	}
+	return v
+}
+
+var connectorGroups = check.Gate{Doc: &groupDoc, Param: "CAP_NET_ADMIN (connector)", When: func(o *check.Operation) bool {
+	return toNetlink(o) && o.Int("proto") == unix.NETLINK_CONNECTOR && o.Int("groups") != 0
+}, Run: func(p *check.Pass) check.Verdict {
+	const even = 0xaaaaaaaa // bit 0 is group 1
+	return connectorGroup(p, p.Op.Int("groups")&even == 0, true)
+}}
+
 var genericGroup = check.Gate{Doc: &groupDoc, When: func(o *check.Operation) bool {
 	return toNetlink(o) && o.Int("proto") == unix.NETLINK_GENERIC && o.Int("groups")&^1 != 0
 }, Run: func(p *check.Pass) check.Verdict {
@@ -189,7 +215,7 @@ var genericGroup = check.Gate{Doc: &groupDoc, When: func(o *check.Operation) boo
 var groupDoc = check.Doc{
 	ID: "netlink.group", Title: "group open to all, or",
 	Text:   "Some groups of a netlink protocol that is open otherwise take a capability in the user namespace that owns the network namespace.",
-	Kernel: "net/core/rtnetlink.c:rtnetlink_bind; net/netlink/genetlink.c:genl_bind",
+	Kernel: "net/core/rtnetlink.c:rtnetlink_bind; net/netlink/genetlink.c:genl_bind; drivers/connector/connector.c:cn_bind",
 	Man:    "netlink(7)",
 	Cause:  check.MissingCapability,
 	Errnos: []syscall.Errno{syscall.EPERM},

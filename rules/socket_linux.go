@@ -53,7 +53,7 @@ var socketRules = []check.Rule{
 			noCreate.If(unixPath),
 			check.When(netlinkGroups, need(netOwner, capability.CAP_NET_ADMIN)...), // net/netlink/af_netlink.c:netlink_bind
 			check.When(auditGroups, need(initialNS, capability.CAP_AUDIT_READ)...), // kernel/audit.c:audit_multicast_bind
-			lsm.Asked(multicastRoutes), lsm.Asked(genericGroup),
+			lsm.Asked(multicastRoutes), lsm.Asked(connectorGroups), lsm.Asked(genericGroup),
 		),
 	},
 	{

@@ -195,6 +195,8 @@ var membership = check.Gate{Doc: &memberDoc, Param: "CAP_NET_ADMIN", When: func(
 	switch {
 	case known && proto == unix.NETLINK_AUDIT:
 		return capability.Verdict(p, initialNS, "the groups of NETLINK_AUDIT are privileged", capability.CAP_AUDIT_READ)
+	case known && proto == unix.NETLINK_CONNECTOR:
+		return connectorGroup(p, p.Op.Has("value") && group&1 == 1, p.Op.Has("value"))
 	case known && openNetlink(proto) && proto != unix.NETLINK_GENERIC && (proto != unix.NETLINK_ROUTE || p.Op.Has("value") && group != unix.RTNLGRP_IPV4_MROUTE_R && group != unix.RTNLGRP_IPV6_MROUTE_R):
 		return p.AllowFor("the groups of this protocol are open to all")
 	}
