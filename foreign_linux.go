@@ -19,8 +19,12 @@ func otherNumbers(w *check.World, o *Operation) string {
 	switch {
 	case check.IsMissing(err) && w.Task().Self:
 		return fmt.Sprintf("which process %d is cannot be seen: /proc does not show this process itself, so it is not mounted, or of another pid namespace", pid)
-	case err != nil || len(st.NSPID) < 2 || st.NSPID[len(st.NSPID)-1] == pid:
+	case err != nil || len(st.NSPID) < 2:
 		return ""
+	case st.NSPID[len(st.NSPID)-1] == pid && w.Task().Self:
+		return ""
+	case st.NSPID[len(st.NSPID)-1] == pid:
+		return fmt.Sprintf("process %d is the task itself, as it counts in its own pid namespace: here it is %d", pid, w.Task().PID)
 	case w.Task().Self:
 		return fmt.Sprintf("which process %d is cannot be seen: /proc counts processes in another pid namespace than this thread (mount -t proc proc /proc, in a mount namespace of its own, makes it the same)", pid)
 	}

@@ -57,3 +57,21 @@ func TestEndedProcess(t *testing.T) {
 	require.Contains(t, e.Explain(unix.EACCES, op.Open("rel", os.O_RDONLY)).Summary, "has ended")
 	require.Equal(t, check.Unknown, e.Preflight(op.Open("rel", os.O_RDONLY)).Decision)
 }
+
+// Of a task in a pid namespace of its own, its number there is not that of the process here.
+func TestNumbersOfATaskElsewhere(t *testing.T) {
+	kerneltest.Require(t, kerneltest.Root)
+	sleep := exec.Command("sleep", "60")
+	sleep.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWPID, Credential: &syscall.Credential{Uid: kerneltest.Nobody, Gid: kerneltest.Nobody}}
+	require.NoError(t, sleep.Start())
+	defer func() { _ = sleep.Wait() }()
+	defer func() { _ = sleep.Process.Kill() }()
+	e := eperm.Explainer{PID: sleep.Process.Pid, Timeout: time.Second}
+	for _, o := range []eperm.Operation{op.Kill(1, syscall.SIGTERM), op.SchedSetscheduler(1, 0)} { // it is process 1 there itself
+		f := e.Preflight(o)
+		require.Equal(t, check.Unknown, f.Decision, "%+v", f.Diagnosis)
+		require.Contains(t, f.Diagnosis.Summary, "is the task itself")
+	}
+	require.Equal(t, check.Unknown, e.Preflight(op.Kill(2, syscall.SIGTERM)).Decision)
+	require.NotEqual(t, check.Denies, e.Preflight(op.Kill(sleep.Process.Pid, syscall.SIGTERM)).Decision)
+}
