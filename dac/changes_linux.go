@@ -3,9 +3,11 @@ package dac
 import (
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/go-eperm/eperm/check"
 	"github.com/go-eperm/eperm/inode"
+	"github.com/go-eperm/eperm/mount"
 	"github.com/go-eperm/eperm/task"
 	"github.com/go-eperm/eperm/userns"
 )
@@ -27,6 +29,9 @@ func opening(p *check.Pass, name string, f inode.File, s Subject, mask uint32, c
 			{Kind: check.ChangeCode, Risk: check.LowRisk, Text: "use the descriptor that is open already, instead of opening " + check.Printable(name) + " again: opening asks for permission anew"},
 			ActAs(f.UID),
 		}
+	}
+	if fixedMode(p, name) {
+		return []check.Change{ActAs(f.UID)}
 	}
 	if s.UID == f.UID {
 		return []check.Change{chmod(name, f, "u+"+perm, mask<<6)}
@@ -64,6 +69,21 @@ func opening(p *check.Pass, name string, f inode.File, s Subject, mask uint32, c
 		changes = append(changes, everybody)
 	}
 	return changes
+}
+
+// fixedMode says whether nobody can change the mode of the file, or give it an ACL: the
+// files of processes, and settings (fs/proc/base.c:proc_setattr, proc_sysctl.c:proc_sys_setattr).
+func fixedMode(p *check.Pass, name string) bool {
+	rest, ok := strings.CutPrefix(name, "/proc/")
+	if !ok {
+		return false
+	}
+	dir, _, _ := strings.Cut(rest, "/")
+	if _, err := strconv.Atoi(dir); err != nil && dir != "self" && dir != "thread-self" && dir != "sys" {
+		return false
+	}
+	fs, err := mount.Statfs.ReadErr(p, name)
+	return err == nil && fs.Magic == 0x9fa0
 }
 
 // abroad says that the file belongs to somebody whom the task's user namespace

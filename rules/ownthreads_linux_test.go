@@ -155,3 +155,22 @@ func errnoOf(err error) syscall.Errno {
 	errors.As(err, &e)
 	return e
 }
+
+// The modes of files of processes are the kernel's: no remedy changes them, or gives an ACL.
+func TestModesOfFilesOfProcessesStay(t *testing.T) {
+	kerneltest.Require(t, kerneltest.Root)
+	name := fmt.Sprintf("/proc/%d/environ", kerneltest.Process(t, kerneltest.Subject{UID: 1000}))
+	require.ErrorIs(t, os.Chmod(name, 0o444), unix.EPERM)
+	require.Error(t, unix.Setxattr(name, "system.posix_acl_access", []byte{2, 0, 0, 0}, 0))
+	got := kerneltest.Value(t, nobody, func(*kerneltest.C) (kinds []string) {
+		_, err := os.ReadFile(name)
+		for _, r := range eperm.Explain(err, op.Open(name, os.O_RDONLY)).Remedies {
+			kinds = append(kinds, string(r.Change.Kind))
+		}
+		return kinds
+	})
+	require.NotEmpty(t, got)
+	for _, kind := range got {
+		require.NotContains(t, []string{string(check.ChangeMode), string(check.AddACL), string(check.JoinGroup)}, kind)
+	}
+}
