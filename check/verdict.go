@@ -139,7 +139,7 @@ const (
 	ClearFileCaps     ChangeKind = "clear-file-caps"     // Path; Value is what is to be left, as setcap takes it ("" is none)
 	ClearNoNewPrivs   ChangeKind = "clear-no-new-privs"
 	SwapOff           ChangeKind = "swap-off"          // Path
-	ActAsOwner        ChangeKind = "act-as-owner"      // Value is the uid; act as that user
+	ActAsOwner        ChangeKind = "act-as-owner"      // Value is the uid, Name the gid if that counts too; act as that user
 	RestoreLabel      ChangeKind = "restore-label"     // SELinux: Path gets the label Value, which the policy wants there; Name is "force" where its type of now is one that restorecon(8) leaves alone
 	SetLabel          ChangeKind = "set-label"         // SELinux: Path gets the label Value; Name is what of it differs, "type" or "level"; Text is "dir" for a directory
 	RunAtLevel        ChangeKind = "run-at-level"      // SELinux: the process runs at the level Value

@@ -21,6 +21,17 @@ func ActAs(uid uint32) check.Change {
 		})}}
 }
 
+// ActAsBoth is ActAs where the group counts too: processes are compared by all their ids.
+func ActAsBoth(uid, gid uint32) check.Change {
+	c := ActAs(uid)
+	c.Name, c.Text = strconv.Itoa(int(gid)), fmt.Sprintf("do it as uid %d, gid %d", uid, gid)
+	c.Assume = append(c.Assume, check.Assume(&task.IDs, "", func(c task.Creds) task.Creds {
+		c.RGID, c.EGID, c.SGID, c.FSGID = gid, gid, gid, gid
+		return c
+	}))
+	return c
+}
+
 // opening is the ways to let this subject do what mask says, narrowest first.
 func opening(p *check.Pass, name string, f inode.File, s Subject, mask uint32, class string) []check.Change {
 	perm := permLetters(mask)

@@ -89,6 +89,9 @@ func (r *renderer) inCRI() bool {
 	case check.JoinGroup:
 		return security("add group "+c.Value+" to the process", "supplemental_groups", "["+c.Value+"]")
 	case check.ActAsOwner:
+		if groupOf(c) != "" {
+			return give("do it as its owner, uid "+c.Value+" and gid "+c.Name, config, []string{"linux", "security_context"}, `{"run_as_user": {"value": `+c.Value+`}, "run_as_group": {"value": `+c.Name+`}}`)
+		}
 		return security("do it as its owner, uid "+c.Value, "run_as_user", `{"value": `+c.Value+`}`)
 	case check.ClearNoNewPrivs:
 		return security("let the container gain privileges by exec", "no_new_privs", "false")
@@ -216,6 +219,9 @@ func (r *renderer) inSandbox(p container.Place) bool {
 	case check.JoinGroup:
 		return r.never(who, name+" runs with the groups of who starts it; the system's administrator has to make that user a member of group "+c.Value)
 	case check.ActAsOwner:
+		if groupOf(c) != "" {
+			return outside("start "+name+" as its owner, uid "+c.Value+" and gid "+c.Name, "setpriv", "--reuid", c.Value, "--regid", c.Name, "--clear-groups")
+		}
 		return outside("start "+name+" as its owner, uid "+c.Value, "setpriv", "--reuid", c.Value, "--clear-groups")
 	case check.UseNamespace: // what follows says that nothing inside helps
 		if flag := map[string]string{"net": "--unshare-net", "uts": "--unshare-uts", "ipc": "--unshare-ipc", "pid": "--unshare-pid", "cgroup": "--unshare-cgroup"}[c.Value]; flag != "" && p.Kind == container.Bubblewrap {

@@ -1,6 +1,7 @@
 package remedy
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -34,6 +35,14 @@ func (r *renderer) group() {
 	})
 }
 
+// groupOf is the gid of ActAsOwner; "" where only the uid counts.
+func groupOf(c check.Change) string {
+	if _, err := strconv.ParseUint(c.Name, 10, 32); err != nil {
+		return ""
+	}
+	return c.Name
+}
+
 func (r *renderer) actAs() {
 	c := r.change
 	if c.Value == "0" { // becoming root is no remedy: somebody who is has to do it
@@ -45,18 +54,25 @@ func (r *renderer) actAs() {
 		return
 	}
 	title := "do it as its owner, uid " + c.Value
+	user, quadlet := c.Value, "User="+c.Value
+	pod, unit, ids := []string{"runAsUser: " + c.Value}, []string{"User=" + c.Value}, []string{"--reuid", c.Value}
+	if gid := groupOf(c); gid != "" {
+		title += " and gid " + gid
+		user, quadlet = user+":"+gid, quadlet+"\nGroup="+gid
+		pod, unit, ids = append(pod, "runAsGroup: "+gid), append(unit, "Group="+gid), append(ids, "--regid", gid)
+	}
 	r.everywhere(func(p container.Place) {
 		switch p.Kind {
 		case container.Kubernetes:
-			r.inPod(p, title, podSpec{security: []string{"runAsUser: " + c.Value}}, levelRestricted).Verify = [][]string{kubectl(p, "id", "-u")}
+			r.inPod(p, title, podSpec{security: pod}, levelRestricted).Verify = [][]string{kubectl(p, "id", "-u")}
 		case container.Systemd:
-			r.inUnit(p, title, "user", "User="+c.Value)
+			r.inUnit(p, title, "user", unit...)
 		default:
-			if x := r.withOption(p, title, option{flags: []string{"--user", c.Value}, compose: []string{`user: "` + c.Value + `"`}, quadlet: "User=" + c.Value}); x != nil {
+			if x := r.withOption(p, title, option{flags: []string{"--user", user}, compose: []string{`user: "` + user + `"`}, quadlet: quadlet}); x != nil {
 				x.Verify = [][]string{{"id", "-u"}}
 				return
 			}
-			r.add(check.Remedy{For: "host", Title: title, Commands: [][]string{{"setpriv", "--reuid", c.Value, "--clear-groups", "--", "COMMAND"}}, Verify: [][]string{{"id", "-u"}}})
+			r.add(check.Remedy{For: "host", Title: title, Commands: [][]string{slices.Concat([]string{"setpriv"}, ids, []string{"--clear-groups", "--", "COMMAND"})}, Verify: [][]string{{"id", "-u"}}})
 		}
 	})
 }

@@ -184,6 +184,14 @@ func idsOr(p *check.Pass, same check.Decision, where userns.Where, because strin
 	return v
 }
 
+// allIDs is a refusal where the ids have to be all the same: its user could do it, with its group.
+func allIDs(v check.Verdict, t task.Creds) check.Verdict {
+	if v.Decision == check.Denies && len(v.Changes) > 0 && v.Changes[0].Kind == check.ActAsOwner {
+		v.Changes[0] = dac.ActAsBoth(t.RUID, t.RGID)
+	}
+	return v
+}
+
 // processCap is a capability that a process of somebody else takes. Its user
 // could do it too.
 func processCap(p *check.Pass, where userns.Where, because string, uid uint32, c check.Cap) check.Verdict {
@@ -260,8 +268,8 @@ func ptraceCreds(m ptraceMode) check.Gate {
 			uid, gid = ids.FSUID, ids.FSGID
 		}
 		same := both(allSame(p, "uid", uid, t.EUID, t.SUID, t.RUID), allSame(p, "gid", gid, t.EGID, t.SGID, t.RGID))
-		return idsOr(p, same, userns.OfProcessID(int64(pid)), fmt.Sprintf("process %d (%s) runs as %s, this thread as uid %d, gid %d", pid, check.Printable(st.Name), triple(t), uid, gid),
-			t.RUID, capability.CAP_SYS_PTRACE)
+		return allIDs(idsOr(p, same, userns.OfProcessID(int64(pid)), fmt.Sprintf("process %d (%s) runs as %s, this thread as uid %d, gid %d", pid, check.Printable(st.Name), triple(t), uid, gid),
+			t.RUID, capability.CAP_SYS_PTRACE), t)
 	})
 }
 

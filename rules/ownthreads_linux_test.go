@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"runtime"
 	"strconv"
 	"syscall"
@@ -173,4 +174,23 @@ func TestModesOfFilesOfProcessesStay(t *testing.T) {
 	for _, kind := range got {
 		require.NotContains(t, []string{string(check.ChangeMode), string(check.AddACL), string(check.JoinGroup)}, kind)
 	}
+}
+
+// Where all ids of a process are compared, its user with its group is who can do it.
+func TestActingAsTheOwnerOfAProcess(t *testing.T) {
+	kerneltest.Require(t, kerneltest.Root, kerneltest.Program("setpriv"), kerneltest.Program("prlimit"))
+	pid := kerneltest.Process(t, kerneltest.Subject{UID: 1000, GID: 2000})
+	got := kerneltest.Value(t, kerneltest.Subject{UID: 1000}, func(*kerneltest.C) (out [][]string) {
+		err := unix.Prlimit(pid, unix.RLIMIT_CORE, &unix.Rlimit{}, nil)
+		for _, r := range eperm.Explain(err, op.Prlimit(pid, unix.RLIMIT_CORE, 0, 0)).Remedies {
+			if r.Change.Kind == check.ActAsOwner && r.Then == "enough" {
+				out = append(out, r.Commands...)
+			}
+		}
+		return out
+	})
+	require.Equal(t, [][]string{{"setpriv", "--reuid", "1000", "--regid", "2000", "--clear-groups", "--", "COMMAND"}}, got)
+	command := append(got[0][1:len(got[0])-1], "prlimit", "--pid", strconv.Itoa(pid), "--core=0:0")
+	out, err := exec.Command(got[0][0], command...).CombinedOutput()
+	require.NoError(t, err, "%s", out)
 }

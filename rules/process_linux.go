@@ -49,8 +49,8 @@ var prlimitOwner = onThread(&prlimitDoc, "CAP_SYS_RESOURCE", pidArg("pid"), func
 	}
 	t := st.Creds
 	same := both(allSame(p, "uid", ids.RUID, t.EUID, t.SUID, t.RUID), allSame(p, "gid", ids.RGID, t.EGID, t.SGID, t.RGID))
-	return idsOr(p, same, userns.OfProcessID(int64(pid)), fmt.Sprintf("%s runs as %s, this thread as uid %d, gid %d", named(p, pid, st), triple(t), ids.RUID, ids.RGID),
-		t.RUID, capability.CAP_SYS_RESOURCE)
+	return allIDs(idsOr(p, same, userns.OfProcessID(int64(pid)), fmt.Sprintf("%s runs as %s, this thread as uid %d, gid %d", named(p, pid, st), triple(t), ids.RUID, ids.RGID),
+		t.RUID, capability.CAP_SYS_RESOURCE), t)
 })
 
 var hardLimitDoc = check.Doc{
