@@ -76,9 +76,9 @@ type Forecast struct {
 // package use; methods take it by value, and it may be shared, as long as no World
 // is set: a World is for one goroutine at a time.
 type Explainer struct {
-	// PID and TID choose another task to diagnose: 0 is the calling thread;
-	// TID 0 is PID's main thread. Its paths are looked up through its root and
-	// working directory.
+	// PID and TID choose another task to diagnose: PID 0 is the calling thread,
+	// whatever TID is; TID 0 is PID's main thread. Its paths are looked up through
+	// its root and working directory.
 	PID, TID int
 	// World is a recorded or supposed world; nil is the live kernel.
 	World *check.World

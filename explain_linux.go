@@ -184,7 +184,7 @@ func stagesOf(o Operation, extra []check.Rule) []stage {
 func ruleFor(o *Operation, extra []check.Rule) *check.Rule {
 	for i := range extra {
 		if extra[i].Matches(o) {
-			return &extra[i]
+			return whole(&extra[i])
 		}
 	}
 	if r := rules.For(o); r != nil {
@@ -198,6 +198,29 @@ func ruleFor(o *Operation, extra []check.Rule) *check.Rule {
 		}
 	}
 	return nil
+}
+
+var malformedDoc = check.Doc{
+	ID: "rule.malformed", Title: "gate of a rule that is not whole", Text: "A gate of a rule that the program brought along has no documentation, or asks nothing: check.Validate says which.",
+	Kernel: "none", Cause: Unknown, Errnos: []syscall.Errno{syscall.EPERM, syscall.EACCES, syscall.EROFS, syscall.ENOSYS, syscall.EOPNOTSUPP},
+}
+
+// whole is somebody else's rule, in which what cannot be asked is unknown.
+func whole(r *check.Rule) *check.Rule {
+	broken := func(g check.Gate) bool { return g.Doc == nil || g.Run == nil }
+	if !slices.ContainsFunc(r.Gates, broken) {
+		return r
+	}
+	mended := *r
+	mended.Gates = slices.Clone(r.Gates)
+	for i, g := range mended.Gates {
+		if broken(g) {
+			mended.Gates[i] = check.Gate{Doc: &malformedDoc, Run: func(p *check.Pass) check.Verdict {
+				return p.UnknownFor("a gate of the rule " + check.Printable(r.Name) + " has no documentation, or asks nothing")
+			}}
+		}
+	}
+	return &mended
 }
 
 // diagnose replays the walk.

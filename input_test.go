@@ -201,3 +201,15 @@ func FuzzReplay(f *testing.F) {
 		}
 	})
 }
+
+// A rule of somebody else's that is not whole is said to be so.
+func TestMalformedRule(t *testing.T) {
+	for _, g := range []check.Gate{{}, {Doc: &check.Doc{ID: "x"}}} {
+		e := eperm.Explainer{Rules: []check.Rule{{Name: "mine", Doc: "mine", Calls: []string{"chown"}, Gates: []check.Gate{g}}}}
+		d := e.Explain(unix.EPERM, eperm.Operation{Call: "chown"})
+		require.NotNil(t, d)
+		require.NotEqual(t, eperm.Confirmed, d.Certainty)
+		require.Contains(t, d.Summary, "a gate of the rule mine has no documentation, or asks nothing")
+		require.Error(t, check.Validate(e.Rules))
+	}
+}
