@@ -247,6 +247,7 @@ func (e Explainer) diagnose(w *check.World, o Operation, errno syscall.Errno) *D
 		e.without(d, w)
 		return d
 	}
+	o = rules.ThroughLinks(w, o)
 	stages := stagesOf(o, e.Rules)
 	foreign := ""
 	for i := range stages {

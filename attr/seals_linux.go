@@ -11,6 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// SealExec is F_SEAL_EXEC (Linux 6.3): the execute bits stay as they are.
+const SealExec = 0x20
+
 // Seals is the seals of a descriptor of this process, by its path below
 // /proc/self/fd (F_GET_SEALS, fcntl(2)); 0 for what has none.
 var Seals = check.Probe[task.Number]{Name: "seals", Source: "fcntl(F_GET_SEALS)", Live: func(k *check.Kernel, key string) (task.Number, error) {

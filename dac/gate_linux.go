@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/go-eperm/eperm/attr"
 	"github.com/go-eperm/eperm/capability"
 	"github.com/go-eperm/eperm/check"
 	"github.com/go-eperm/eperm/inode"
@@ -146,6 +147,10 @@ func permission(p *check.Pass, name string, f inode.File, mask uint32, caps []ch
 		return p.Allow()
 	}
 	if mask&mayExec != 0 && !f.IsDir() && f.Mode&0o111 == 0 { // no capability makes a file executable
+		if sealedAsIs(p, name) {
+			return p.Deny(fmt.Sprintf("%s has no execute permission for anybody (mode %s), and is sealed against a change of that", check.Printable(name), f.ModeText()),
+				check.Change{Kind: check.ChangeCode, Text: "make the memfd with MFD_EXEC; without it, vm.memfd_noexec decides"}).As(check.Sealed)
+		}
 		return p.Deny(fmt.Sprintf("%s %s has no execute permission for anybody (mode %s)", f.Kind(), check.Printable(name), f.ModeText()), chmod(name, f, "a+x", 0o111))
 	}
 	because := fmt.Sprintf("%s %s (owner %d:%d, mode %s) does not grant %s to %s (class: %s)", f.Kind(), check.Printable(name), f.UID, f.GID,
@@ -171,6 +176,15 @@ func permission(p *check.Pass, name string, f inode.File, mask uint32, caps []ch
 		v.Inferred = err == nil && mount.IsRemote(fs.Magic)
 	}
 	return v
+}
+
+// sealedAsIs says whether the name is of a memfd whose execute bits are sealed.
+func sealedAsIs(p *check.Pass, name string) bool {
+	if !inode.IsDescriptor(name) {
+		return false
+	}
+	seals, err := attr.Seals.ReadErr(p, name)
+	return err == nil && seals.N&attr.SealExec != 0
 }
 
 // InodeCap judges by kernel/capability.c:capable_wrt_inode_uidgid: the first

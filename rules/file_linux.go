@@ -116,6 +116,7 @@ var fileRules = []check.Rule{
 			procMode,
 			debugfsLockdown, // fs/debugfs/inode.c:debugfs_setattr
 			lsm.Asked(dac.Owner(check.Target)),
+			sealed, // mm/shmem.c:shmem_setattr
 		),
 	},
 	{

@@ -2,6 +2,7 @@ package rules_test
 
 import (
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -59,6 +60,16 @@ func oddFileCases() []live {
 			try: func(string) error {
 				return sys("mount", unix.Mount("none", mountPoint, "cgroup", 0, "none,name=eperm"))
 			}, op: always(op.Mount("none", mountPoint, "cgroup", 0)), errno: unix.EPERM, cause: eperm.State, cap: capability.None, sure: eperm.Likely},
+		{name: "execute bits of a memfd that is sealed", needs: kerneltest.KernelAtLeast(6, 3), try: func(string) error { return os.Chmod(noExecMemfd(), 0o755) }, op: func(string) eperm.Operation { return op.Chmod(descriptor(sealedFD), 0o755) },
+			errno: unix.EPERM, cause: eperm.Sealed, cap: capability.None},
+		{name: "execution of a memfd that is sealed", needs: kerneltest.KernelAtLeast(6, 3), try: func(string) error { return start(noExecMemfd()) }, op: func(string) eperm.Operation { return op.Exec(descriptor(sealedFD)) },
+			errno: unix.EACCES, cause: eperm.Sealed, cap: capability.None, says: "make the memfd with MFD_EXEC"},
+		{name: "setting through a link", setup: linkTo("/proc/sys/kernel/hostname"), subject: override, try: at("l", appendTo), op: func(d string) eperm.Operation { return op.Open(d+"/l", os.O_WRONLY) },
+			errno: unix.EACCES, cause: eperm.Sysctl, cap: capability.None, says: "kernel.hostname is for uid 0"},
+		{name: "read-only setting by another spelling", subject: kerneltest.Subject{Caps: kerneltest.NoCaps()}, try: func(string) error { return appendTo("/proc/./sys//kernel/ostype") }, op: always(op.Open("/proc/./sys//kernel/ostype", os.O_WRONLY)),
+			errno: unix.EACCES, cause: eperm.CauseReadOnly, cap: capability.None},
+		{name: "map of a process through a link", target: &kerneltest.Subject{}, subject: kerneltest.Subject{UID: 65534}, try: func(d string) error { return read(mapsOf(d)) },
+			op: func(d string) eperm.Operation { return op.Open(mapsOf(d), os.O_RDONLY) }, errno: unix.EACCES, cause: eperm.ProcessAccess, cap: capability.CAP_SYS_PTRACE},
 		{name: "protected link before a closed directory", setup: func(t *testing.T, d string) {
 			setting(t, "fs.protected_symlinks", "1")
 			require.NoError(t, os.Mkdir(d+"/closed", 0o700))
@@ -78,6 +89,27 @@ func oddFileCases() []live {
 			try: func(string) error { return os.Lchown(mountPoint+"/l", 1, 1) }, op: always(op.Lchown(mountPoint+"/l", 1, 1)), errno: unix.EROFS, cause: eperm.CauseReadOnly, cap: capability.None,
 			freed: remounted("tmpfs", 0)},
 	}
+}
+
+func descriptor(fd int) string { return "/proc/self/fd/" + strconv.Itoa(fd) }
+
+// noExecMemfd is a memory file whose execute bits are not set, and sealed.
+func noExecMemfd() string {
+	fd, err := unix.MemfdCreate("x", unix.MFD_NOEXEC_SEAL)
+	if err != nil {
+		return ""
+	}
+	sealedFD = fd
+	return descriptor(fd)
+}
+
+func linkTo(target string) func(*testing.T, string) {
+	return func(t *testing.T, d string) { require.NoError(t, os.Symlink(target, d+"/l")) }
+}
+
+// mapsOf is the memory map of the victim, by a name with a slash too many.
+func mapsOf(d string) string {
+	return "//proc/" + strconv.Itoa(victim(d)) + "/maps"
 }
 
 // hierarchies is a kernel with control groups of version 1.

@@ -22,7 +22,7 @@ import (
 // procFile is which process a path below /proc is about (0 for the own one), and
 // which file of it: "environ", "fd/3", "ns".
 func procFile(o *check.Operation) (pid int, file string, ok bool) {
-	rest, ok := strings.CutPrefix(o.Str("path"), "/proc/")
+	rest, ok := strings.CutPrefix(inProcAs(o), "/proc/")
 	if !ok {
 		return 0, "", false
 	}
@@ -46,7 +46,7 @@ func procFile(o *check.Operation) (pid int, file string, ok bool) {
 }
 
 // inProc is the condition that the path is below /proc.
-func inProc(o *check.Operation) bool { return strings.HasPrefix(o.Str("path"), "/proc/") }
+func inProc(o *check.Operation) bool { return strings.HasPrefix(inProcAs(o), "/proc/") }
 
 func procPid(o *check.Operation) (int, bool) {
 	pid, _, ok := procFile(o)

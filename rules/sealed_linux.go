@@ -21,7 +21,7 @@ var sealedDoc = check.Doc{
 }
 
 const (
-	sealExec   = 0x20 // F_SEAL_EXEC, Linux 6.3
+	sealExec   = attr.SealExec
 	writeSeals = unix.F_SEAL_WRITE | unix.F_SEAL_FUTURE_WRITE
 )
 
@@ -80,7 +80,13 @@ var sealed = check.Gate{Doc: &sealedDoc, Role: check.Target, Run: func(p *check.
 			return deny("growing")
 		}
 	case "fchmod", "fchmodat", "fchmodat2", "chmod":
-		if has(sealExec) && (int64(f.Mode)^o.Int("mode"))&0o111 != 0 {
+		switch {
+		case !has(sealExec):
+		case !o.Has("mode") && p.Seen == 0:
+			return p.UnknownFor("the memfd is sealed against a change of its execute bits, and the new mode is not known")
+		case !o.Has("mode"):
+			return deny("a change of its execute bits")
+		case (int64(f.Mode)^o.Int("mode"))&0o111 != 0:
 			return deny("a change of its execute bits")
 		}
 	case "mmap", "mmap2":

@@ -67,7 +67,7 @@ var sysctlRules = []check.Rule{
 // isSetting says whether the object lies below /proc/sys, and not in the file
 // system of its own that is mounted there.
 func isSetting(o *check.Operation) bool {
-	p := o.Str("path")
+	p := inProcAs(o)
 	return strings.HasPrefix(p, "/proc/sys/") && !strings.HasPrefix(p, "/proc/sys/fs/binfmt_misc/")
 }
 
@@ -105,7 +105,7 @@ var sysctlAccess = inode.OnFile(&sysctlDoc, check.Target, func(p *check.Pass, na
 	if f.IsDir() {
 		return p.Allow()
 	}
-	v := settingAccess(p, name, f, settingBits(p.Op))
+	v := settingAccess(p, inProcAs(p.Op), f, settingBits(p.Op))
 	if v.Decision == check.Denies && p.Op.Is("write", "read", "pread64") && p.Seen == syscall.EPERM { // asked again, of who did not open it
 		v = v.With(syscall.EPERM)
 	}

@@ -1,0 +1,53 @@
+package rules
+
+import (
+	"errors"
+	"path"
+	"strings"
+
+	"github.com/go-eperm/eperm/check"
+	"github.com/go-eperm/eperm/inode"
+	"github.com/go-eperm/eperm/mount"
+	"golang.org/x/sys/unix"
+)
+
+// ThroughLinks is the operation with what its path leads to, where that is a file
+// of procfs that is called otherwise: by a link, a relative name, //proc. The
+// kernel goes by the file, the rules of procfs and of settings by its name.
+func ThroughLinks(w *check.World, o check.Operation) check.Operation {
+	name, follow := inode.Path(&o, check.Target)
+	if name == "" || inode.Opened(&o, check.Target) || !o.Is(openCalls...) && !o.Is("access", "faccessat", "faccessat2") ||
+		strings.HasPrefix(name, "/proc/") && path.Clean(name) == name {
+		return o
+	}
+	probe := &inode.Lstat
+	if follow {
+		probe = &inode.Stat
+	}
+	f, err := probe.Get(w, name)
+	switch {
+	case errors.Is(err, unix.EACCES): // as a link of procfs that jumps is refused
+	case err != nil || !strings.HasPrefix(f.Dev, "0:"):
+		return o
+	default:
+		if fs, err := mount.Statfs.Get(w, mount.Holder(name, f)); err != nil || fs.Magic != procMagic {
+			return o
+		}
+	}
+	way := inode.Walk(&check.Pass{Op: &o, World: w}, name, follow)
+	if way.Err != nil || !strings.HasPrefix(way.Path, "/proc/") {
+		return o
+	}
+	return o.With(check.S(reached, way.Path))
+}
+
+// reached is the argument that ThroughLinks adds.
+const reached = "reached"
+
+// inProcAs is the path by which the rules of procfs go.
+func inProcAs(o *check.Operation) string {
+	if s := o.Str(reached); s != "" {
+		return s
+	}
+	return o.Str("path")
+}
