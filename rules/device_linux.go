@@ -54,6 +54,22 @@ var openDeviceDoc = check.Doc{
 	Errnos: []syscall.Errno{syscall.EPERM},
 }
 
+var mtrrDoc = check.Doc{
+	ID: "proc.mtrr", Title: "memory type ranges,",
+	Text:   "The ranges of memory types are read and set with CAP_SYS_ADMIN, whatever the mode of the file.",
+	Kernel: "arch/x86/kernel/cpu/mtrr/if.c:mtrr_open",
+	Man:    "proc(5)",
+	Cause:  check.MissingCapability,
+	Errnos: []syscall.Errno{syscall.EPERM},
+}
+
+var mtrrOpen = check.Gate{Doc: &mtrrDoc, Role: check.Target, Param: "CAP_SYS_ADMIN", Run: func(p *check.Pass) check.Verdict {
+	if _, _, err := inode.Named(p, check.Target); check.IsMissing(err) {
+		return p.AllowFor("does not exist")
+	}
+	return capability.Verdict(p, userns.Initial(), "/proc/mtrr tells of the processor's memory type ranges", capability.CAP_SYS_ADMIN)
+}}.If(func(o *check.Operation) bool { return inProcAs(o) == "/proc/mtrr" })
+
 // privilegedDevice says what a device is that takes CAP_SYS_RAWIO; "" for others.
 func privilegedDevice(p *check.Pass, name string, f inode.File) string {
 	switch major, _, _ := strings.Cut(f.Rdev, ":"); {

@@ -70,6 +70,14 @@ func oddFileCases() []live {
 			errno: unix.EACCES, cause: eperm.CauseReadOnly, cap: capability.None},
 		{name: "map of a process through a link", target: &kerneltest.Subject{}, subject: kerneltest.Subject{UID: 65534}, try: func(d string) error { return read(mapsOf(d)) },
 			op: func(d string) eperm.Operation { return op.Open(mapsOf(d), os.O_RDONLY) }, errno: unix.EACCES, cause: eperm.ProcessAccess, cap: capability.CAP_SYS_PTRACE},
+		{name: "access to a directory of settings", try: func(string) error { return accessTo("/proc/sys/kernel", 2)("") }, op: func(string) eperm.Operation { return realAccess("/proc/sys/kernel", 2)("") },
+			errno: unix.EACCES, cause: eperm.CauseReadOnly, cap: capability.None},
+		{name: "descriptors of a process, their infos", target: &kerneltest.Subject{}, subject: nobody, needs: kerneltest.KernelAtLeast(5, 14), try: func(d string) error { return read("/proc/" + strconv.Itoa(victim(d)) + "/fdinfo") },
+			op: func(d string) eperm.Operation {
+				return op.Open("/proc/"+strconv.Itoa(victim(d))+"/fdinfo", os.O_RDONLY)
+			}, errno: unix.EACCES, cause: eperm.ProcessAccess, cap: capability.CAP_SYS_PTRACE},
+		{name: "memory type ranges", needs: memoryTypes, subject: without(unix.CAP_SYS_ADMIN), try: func(string) error { return read("/proc/mtrr") }, op: always(op.Open("/proc/mtrr", os.O_RDONLY)), errno: unix.EPERM, cause: eperm.MissingCapability, cap: capability.CAP_SYS_ADMIN,
+			freed: func(kerneltest.Subject) kerneltest.Subject { return kerneltest.Subject{} }},
 		{name: "protected link before a closed directory", setup: func(t *testing.T, d string) {
 			setting(t, "fs.protected_symlinks", "1")
 			require.NoError(t, os.Mkdir(d+"/closed", 0o700))
@@ -111,6 +119,14 @@ func linkTo(target string) func(*testing.T, string) {
 func mapsOf(d string) string {
 	return "//proc/" + strconv.Itoa(victim(d)) + "/maps"
 }
+
+// memoryTypes is an x86 processor that tells of its memory types.
+var memoryTypes = kerneltest.Needs("mtrr", func() string {
+	if _, err := os.ReadFile("/proc/mtrr"); err != nil {
+		return "no /proc/mtrr"
+	}
+	return ""
+})
 
 // hierarchies is a kernel with control groups of version 1.
 var hierarchies = kerneltest.Needs("cgroup-v1", func() string {
@@ -155,6 +171,7 @@ func TestAllowedOddly(t *testing.T) {
 			}
 			return op.Open("f", os.O_RDONLY)
 		}, try: func(string) error { return read("f") }},
+		{name: "access to its own descriptors", subject: nobody, never: true, op: func(string) eperm.Operation { return realAccess("/dev/fd", 2)("") }, try: func(string) error { return accessTo("/dev/fd", 2)("") }},
 		{name: "access with AT_EACCESS", subject: kerneltest.Subject{UID: 65534, Caps: kerneltest.Only(unix.CAP_DAC_OVERRIDE)}, setup: func(t *testing.T, d string) { write("f", 0o600)(t, d) }, op: func(d string) eperm.Operation {
 			return op.Call("faccessat2").With(check.S("path", d+"/f"), check.I("mode", 4), check.I("flags", unix.AT_EACCESS))
 		}, try: func(d string) error { return unix.Faccessat2(unix.AT_FDCWD, d+"/f", 4, unix.AT_EACCESS) }},

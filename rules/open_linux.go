@@ -64,7 +64,7 @@ var openRules = []check.Rule{
 				lsm.Hooks(lsm.File, "file_open"),
 				sysfsOpen, // do_dentry_open → f_op->open
 				onlyFor(fanotify.Permission(check.Target), func(inode.File) bool { return true }),
-				openDevice,
+				openDevice, mtrrOpen,
 				lockdownOpens,
 				procOpens,
 				kernelLog,

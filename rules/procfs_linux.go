@@ -96,6 +96,7 @@ var procLinks = check.Gates(
 // procOpens is fs/proc/base.c:proc_mem_open and its callers.
 var procOpens = check.Gates(
 	check.When(ofProcess("environ", "auxv", "maps", "smaps", "smaps_rollup", "numa_maps", "pagemap"), access(readMemory, syscall.EACCES)...),
+	each(since, 5, 14, check.When(infoOfDescriptors, access(readFiles, syscall.EACCES)...)), // fs/proc/fd.c:proc_fdinfo_permission
 	check.When(ofProcess("mem"), access(attachMem, syscall.EACCES)...),
 	check.When(and(ofProcess("setgroups"), opensForWriting), check.Gates(lsm.Asked(setgroupsOpen))...), // proc_setgroups_open; the maps are opened without
 )
@@ -138,6 +139,11 @@ var procWrites = check.Gates(
 	}),
 	check.When(ofProcess("attr/current", "attr/exec"), lsm.Hooks(lsm.Other, "setprocattr")...),
 )
+
+func infoOfDescriptors(o *check.Operation) bool {
+	_, file, ok := procFile(o)
+	return ok && (file == "fdinfo" || strings.HasPrefix(file, "fdinfo/"))
+}
 
 var oomDoc = check.Doc{
 	ID: "proc.oom-score", Title: "oom score not below its minimum, or",

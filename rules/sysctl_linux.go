@@ -102,7 +102,7 @@ func settingBits(o *check.Operation) uint32 {
 }
 
 var sysctlAccess = inode.OnFile(&sysctlDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
-	if f.IsDir() {
+	if f.IsDir() && !p.Op.Is("access", "faccessat", "faccessat2") { // EISDIR comes first
 		return p.Allow()
 	}
 	v := settingAccess(p, inProcAs(p.Op), f, settingBits(p.Op))
