@@ -149,7 +149,7 @@ func permission(p *check.Pass, name string, f inode.File, mask uint32, caps []ch
 	if mask&mayExec != 0 && !f.IsDir() && f.Mode&0o111 == 0 { // no capability makes a file executable
 		if sealedAsIs(p, name) {
 			return p.Deny(fmt.Sprintf("%s has no execute permission for anybody (mode %s), and is sealed against a change of that", check.Printable(name), f.ModeText()),
-				check.Change{Kind: check.ChangeCode, Text: "make the memfd with MFD_EXEC; without it, vm.memfd_noexec decides"}).As(check.Sealed)
+				check.Change{Kind: check.ChangeCode, Text: "make the memfd with MFD_EXEC; without it, vm.memfd_noexec decides"})
 		}
 		return p.Deny(fmt.Sprintf("%s %s has no execute permission for anybody (mode %s)", f.Kind(), check.Printable(name), f.ModeText()), chmod(name, f, "a+x", 0o111))
 	}

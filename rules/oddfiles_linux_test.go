@@ -63,7 +63,7 @@ func oddFileCases() []live {
 		{name: "execute bits of a memfd that is sealed", needs: kerneltest.KernelAtLeast(6, 3), try: func(string) error { return os.Chmod(noExecMemfd(), 0o755) }, op: func(string) eperm.Operation { return op.Chmod(descriptor(sealedFD), 0o755) },
 			errno: unix.EPERM, cause: eperm.Sealed, cap: capability.None},
 		{name: "execution of a memfd that is sealed", needs: kerneltest.KernelAtLeast(6, 3), try: func(string) error { return start(noExecMemfd()) }, op: func(string) eperm.Operation { return op.Exec(descriptor(sealedFD)) },
-			errno: unix.EACCES, cause: eperm.Sealed, cap: capability.None, says: "make the memfd with MFD_EXEC"},
+			errno: unix.EACCES, cause: eperm.FileMode, cap: capability.None, says: "make the memfd with MFD_EXEC"},
 		{name: "setting through a link", setup: linkTo("/proc/sys/kernel/hostname"), subject: override, try: at("l", appendTo), op: func(d string) eperm.Operation { return op.Open(d+"/l", os.O_WRONLY) },
 			errno: unix.EACCES, cause: eperm.Sysctl, cap: capability.None, says: "kernel.hostname is for uid 0"},
 		{name: "read-only setting by another spelling", subject: kerneltest.Subject{Caps: kerneltest.NoCaps()}, try: func(string) error { return appendTo("/proc/./sys//kernel/ostype") }, op: always(op.Open("/proc/./sys//kernel/ostype", os.O_WRONLY)),
