@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/go-eperm/eperm/check"
+	"github.com/go-eperm/eperm/inode"
 	"github.com/go-eperm/eperm/task"
 	"golang.org/x/sys/unix"
 )
@@ -57,7 +58,12 @@ var OfFile = check.Probe[FileCaps]{Name: "file_caps", Source: "getxattr(security
 	if key == task.ExeKey {
 		return File(k.ProcPID("exe"))
 	}
-	return File(k.Path(key))
+	var c FileCaps
+	err := inode.Reach(k, key, 0, func(reached string) (err error) {
+		c, err = File(reached)
+		return err
+	})
+	return c, err
 }}
 
 // Last is the highest capability that the kernel knows.

@@ -41,7 +41,11 @@ var AccessACL = check.Probe[ACL]{Name: "acl", Source: "getxattr(system.posix_acl
 		return ACL{}, err
 	}
 	var buf [4 + 8*64]byte
-	n, err := unix.Getxattr(k.Path(key), "system.posix_acl_access", buf[:])
+	var n int
+	err := Reach(k, key, 0, func(reached string) (err error) {
+		n, err = unix.Getxattr(reached, "system.posix_acl_access", buf[:])
+		return err
+	})
 	switch {
 	case errors.Is(err, unix.EOPNOTSUPP):
 		return ACL{None: true}, nil

@@ -151,11 +151,24 @@ var Link = check.Probe[LinkText]{Name: "link", Source: "readlink(2)", Live: func
 	if err := sound(key); err != nil {
 		return LinkText{}, err
 	}
-	if !k.Self() {
-		key = k.Path(key)
+	if k.Self() {
+		s, err := k.Readlink(key)
+		return LinkText{s}, err
 	}
-	s, err := k.Readlink(key)
-	return LinkText{s}, err
+	fd, err := OpenPath(k, key, unix.O_NOFOLLOW)
+	if err != nil {
+		return LinkText{}, fmt.Errorf("open %s: %w", check.Printable(key), err)
+	}
+	defer unix.Close(fd)
+	var to [unix.PathMax]byte
+	n, err := unix.Readlinkat(fd, "", to[:])
+	if errors.Is(err, unix.ENOENT) { // so it answers where there is no link
+		err = unix.EINVAL
+	}
+	if err != nil {
+		return LinkText{}, fmt.Errorf("readlink %s: %w", check.Printable(key), err)
+	}
+	return LinkText{string(to[:n])}, nil
 }}
 
 // LinkText is where a symbolic link points to.

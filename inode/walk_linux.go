@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"strconv"
 	"strings"
 
 	"github.com/go-eperm/eperm/check"
@@ -175,6 +176,21 @@ func OpenPath(k *check.Kernel, name string, flags int) (int, error) {
 	}
 	defer unix.Close(root)
 	return unix.Openat2(root, name, &unix.OpenHow{Flags: uint64(flags), Resolve: unix.RESOLVE_IN_ROOT})
+}
+
+// Reach calls ask with a name by which this process reaches what the path leads the
+// task to: links of another task's paths do not lead out of its root. With
+// O_NOFOLLOW in flags it is the final link itself.
+func Reach(k *check.Kernel, name string, flags int, ask func(reached string) error) error {
+	if k.Self() {
+		return ask(name)
+	}
+	fd, err := OpenPath(k, name, flags)
+	if err != nil {
+		return fmt.Errorf("open %s: %w", check.Printable(name), err)
+	}
+	defer unix.Close(fd)
+	return ask("/proc/self/fd/" + strconv.Itoa(fd))
 }
 
 // Absolute is a path of the task's from the root. It is lexical: good enough for

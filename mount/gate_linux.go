@@ -46,7 +46,7 @@ var Statfs = check.Probe[FS]{Name: "statfs", Source: "statfs(2)", Show: FS.show,
 	if key == "" {
 		return FS{}, unix.ENOENT
 	}
-	if err := unix.Statfs(k.Path(key), &st); err != nil {
+	if err := inode.Reach(k, key, 0, func(reached string) error { return unix.Statfs(reached, &st) }); err != nil {
 		return FS{}, fmt.Errorf("statfs %s: %w", check.Printable(key), err)
 	}
 	return FS{Flags: uint64(st.Flags) & 0xff &^ 0x20, Magic: uint64(uint32(st.Type))}, nil

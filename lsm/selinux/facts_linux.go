@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/go-eperm/eperm/check"
+	"github.com/go-eperm/eperm/inode"
 	"github.com/go-eperm/eperm/lsm/module"
 	"github.com/go-eperm/eperm/task"
 	"golang.org/x/sys/unix"
@@ -27,16 +28,19 @@ var FileContext = check.Probe[task.Text]{Name: "selinux_file", Source: "getxattr
 	if len(key) < 2 {
 		return task.Text{}, errors.New("empty path")
 	}
-	path := key[1:]
-	if !k.Self() {
-		path = k.Path(path)
-	}
-	get := unix.Getxattr
+	path, get, flags := key[1:], unix.Getxattr, 0
 	if key[0] == 'l' {
-		get = unix.Lgetxattr
+		flags = unix.O_NOFOLLOW
+		if k.Self() {
+			get = unix.Lgetxattr
+		}
 	}
 	var buf [4096]byte
-	n, err := get(path, "security.selinux", buf[:])
+	var n int
+	err := inode.Reach(k, path, flags, func(reached string) (err error) {
+		n, err = get(reached, "security.selinux", buf[:])
+		return err
+	})
 	if err != nil {
 		return task.Text{}, fmt.Errorf("getxattr %s: %w", check.Printable(path), err)
 	}
