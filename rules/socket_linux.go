@@ -201,14 +201,20 @@ var pingGroup = check.Gate{Doc: &pingDoc, Run: func(p *check.Pass) check.Verdict
 			return p.AllowFor("one of its groups is in the range")
 		}
 	}
-	set := sysctl.Set("net.ipv4.ping_group_range", fmt.Sprintf("%d %d", ids.EGID, ids.EGID))
-	set.Risk = check.LowRisk
-	empty := ""
-	if low > high {
-		empty = ", an empty range"
+	from, to, empty := uint64(ids.EGID), uint64(ids.EGID), ", an empty range"
+	var changes []check.Change
+	if low <= high {
+		from, to, empty = min(low, from), max(high, to), ""      // who may now is not to lose it
+		if g := max(low, min(high, 1)); g != 0 && inInitial(p) { // not the group of root
+			changes = append(changes, joinGroup(uint32(g)))
+		}
 	}
-	return p.Deny(fmt.Sprintf("gid %d is not in net.ipv4.ping_group_range (%d %d%s)", ids.EGID, low, high, empty), set,
-		check.Change{Kind: check.ChangeCode, Text: "use a raw socket, with CAP_NET_RAW"})
+	set := sysctl.Set("net.ipv4.ping_group_range", fmt.Sprintf("%d %d", from, to))
+	if set.Risk = check.LowRisk; from != to {
+		set.Warn = fmt.Sprintf("All groups from %d to %d may make ping sockets then.", from, to)
+	}
+	changes = append(changes, set, check.Change{Kind: check.ChangeCode, Text: "use a raw socket, with CAP_NET_RAW"})
+	return p.Deny(fmt.Sprintf("gid %d is not in net.ipv4.ping_group_range (%d %d%s)", ids.EGID, low, high, empty), changes...)
 }}
 
 // comparable says whether the ends of a range of groups, as this user namespace
