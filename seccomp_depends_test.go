@@ -3,7 +3,10 @@
 package eperm_test
 
 import (
+	"fmt"
 	"testing"
+	"time"
+	"unsafe"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -44,6 +47,40 @@ func TestFiltersThatDependOnTheUnknown(t *testing.T) {
 				told = told || f.Gate.Doc.ID == "seccomp.filter" && f.Verdict.Reason == "a filter is in force, and could not be asked: the answer depends on "+c.says
 			}
 			require.True(t, told, "%+v", d)
+		})
+	}
+}
+
+// So are those of the own thread, which cannot be read: they are asked for the values
+// that filters look for alone.
+func TestOwnFilterThatDependsOnTheUnknown(t *testing.T) {
+	const refuse, allow = unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM), unix.SECCOMP_RET_ALLOW
+	one := func(nr, at, value uint32) []unix.SockFilter {
+		return []unix.SockFilter{
+			{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS}, {Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: nr, Jf: 3},
+			{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: at}, {Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: value, Jf: 1},
+			{Code: unix.BPF_RET | unix.BPF_K, K: refuse}, {Code: unix.BPF_RET | unix.BPF_K, K: allow}}
+	}
+	first := uint32(16) // the lower half of args[0]
+	if native := [2]byte{1}; *(*uint16)(unsafe.Pointer(&native)) != 1 {
+		first += 4
+	}
+	for _, c := range []struct {
+		program []unix.SockFilter
+		unknown eperm.Operation
+		known   eperm.Operation
+	}{
+		{one(unix.SYS_FCNTL, first+8, unix.F_SETPIPE_SZ), op.Call("fcntl"), op.Fcntl("/proc/self/fd/0", unix.F_SETPIPE_SZ, 4096)},
+		{one(unix.SYS_SOCKET, first, unix.AF_ALG), op.Call("socket"), op.Socket(unix.AF_ALG, unix.SOCK_SEQPACKET, 0)},
+	} {
+		kerneltest.Thread(t, kerneltest.Subject{NoNewPrivs: true, Program: c.program}, func() {
+			look := eperm.Explainer{Probes: true, Timeout: 10 * time.Second}
+			d := look.Explain(unix.EPERM, c.unknown)
+			require.NotEqual(t, eperm.Confirmed, d.Certainty, "%+v", d)
+			require.Contains(t, fmt.Sprintf("%+v", d), "arguments that are not known")
+			d = look.Explain(unix.EPERM, c.known)
+			require.Equal(t, eperm.Seccomp, d.Cause, "%+v", d)
+			require.Equal(t, eperm.Confirmed, d.Certainty, "%+v", d)
 		})
 	}
 }
