@@ -307,6 +307,9 @@ var sysctlHandler = check.Gate{Doc: &handlerDoc, Role: check.Target, Run: func(p
 		return p.Allow()
 	}
 	if v := capability.Verdict(p, h.where, verb+setting+" is privileged", h.caps...); v.Decision != check.Allows {
+		if p.Seen == 0 && v.Decision == check.Denies && p.Op.Is("openat", "open") && p.Op.Int("flags")&unix.O_TRUNC == 0 {
+			return p.UnknownFor("opening " + setting + " is free, " + verb + "it takes " + h.caps[0].String() + ": ask about that (op.Sysctl, op.Write)")
+		}
 		return v
 	}
 	if h.also != check.NoCap {

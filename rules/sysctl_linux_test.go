@@ -96,3 +96,22 @@ func TestLockedSetting(t *testing.T) {
 	require.NotNil(t, same)
 	require.NotEqual(t, eperm.Confirmed, same.Certainty, "writing what it is already is allowed: %+v", same)
 }
+
+// Opening a setting that a handler guards is free: only what is written is refused.
+func TestOpeningGuardedSettings(t *testing.T) {
+	kerneltest.Require(t, kerneltest.Root)
+	kerneltest.Require(t, kerneltest.Path(settingFile("kernel.ns_last_pid")))
+	kerneltest.Child(t, nobody, func(c *kerneltest.C) {
+		path := settingFile("kernel.ns_last_pid")
+		opened := eperm.Preflight(op.Open(path, os.O_WRONLY))
+		require.Equal(c, check.Unknown, opened.Decision, "%+v", opened.Diagnosis)
+		require.Contains(c, opened.Diagnosis.Summary, "opening kernel.ns_last_pid is free")
+		f, err := os.OpenFile(path, os.O_WRONLY, 0)
+		require.NoError(c, err)
+		_, err = f.WriteString("x")
+		require.ErrorIs(c, err, unix.EPERM)
+		require.NoError(c, f.Close())
+		require.Equal(c, check.Denies, eperm.Preflight(op.Sysctl("kernel.ns_last_pid")).Decision)
+		require.Equal(c, check.Denies, eperm.Preflight(op.Write(path)).Decision)
+	})
+}
