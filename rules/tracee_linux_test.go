@@ -21,6 +21,9 @@ import (
 // beTraced is a helper that asks to be traced by its parent, and says what came of it.
 func beTraced() {
 	runtime.LockOSThread()
+	if unix.Gettid() != unix.Getpid() { // the runtime moved this to a thread that is not traced, and nobody waits for
+		os.Exit(onAnotherThread)
+	}
 	_, _, e := unix.RawSyscall(unix.SYS_PTRACE, unix.PTRACE_TRACEME, 0, 0)
 	out := seen{Errno: int(e)}
 	if d := eperm.Explain(errno(e), op.PtraceRequest(unix.PTRACE_TRACEME, 0, 0)); d != nil {
@@ -30,9 +33,19 @@ func beTraced() {
 	_ = json.NewEncoder(os.Stdout).Encode(out)
 }
 
+const onAnotherThread = 7
+
 // traceMe starts the helper, traced already or not, as the child of this
-// thread, which is its tracer from then on.
-func traceMe(t require.TestingT, dir string, already bool) (got seen) {
+// thread, which is its tracer from then on; until the helper's main thread runs it.
+func traceMe(t require.TestingT, dir string, already bool) seen {
+	for {
+		if got, ok := traceMeOnce(t, dir, already); ok {
+			return got
+		}
+	}
+}
+
+func traceMeOnce(t require.TestingT, dir string, already bool) (got seen, ok bool) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	out, err := os.CreateTemp(dir, "said")
@@ -51,12 +64,14 @@ func traceMe(t require.TestingT, dir string, already bool) (got seen) {
 			continue
 		case err != nil || pid != cmd.Process.Pid:
 			require.NoError(t, err)
+		case status.Exited() && status.ExitStatus() == onAnotherThread:
+			return seen{}, false
 		case status.Exited() || status.Signaled():
 			require.Zero(t, status.ExitStatus())
 			b, err := os.ReadFile(out.Name())
 			require.NoError(t, err)
 			require.NoError(t, json.Unmarshal(b, &got))
-			return got
+			return got, true
 		case status.Stopped():
 			signal := int(status.StopSignal())
 			if signal == int(unix.SIGTRAP) { // the exec
