@@ -1,9 +1,10 @@
 package eperm
 
 import (
-	"errors"
 	"io/fs"
 	"syscall"
+
+	"github.com/go-eperm/eperm/internal/errtree"
 )
 
 // A Class is which kind of failure an errno is.
@@ -60,10 +61,6 @@ func classOf(e syscall.Errno) Class {
 	return NotPermission
 }
 
-// maxErrors bounds how many errors of a chain or tree are looked at, for
-// chains that go round in a circle.
-const maxErrors = 256
-
 // errnoOf finds the errno of the tree that is a failure of permission: the first
 // that says so by itself, else the bare fs.ErrPermission, else one of what is
 // unavailable. op.FromError goes by the same order.
@@ -81,7 +78,7 @@ type refusal struct {
 }
 
 func refusalOf(err error) refusal {
-	r, _ := search(err, maxErrors)
+	r, _ := search(err, errtree.Max)
 	return r
 }
 
@@ -98,7 +95,7 @@ func search(err error, budget int) (r refusal, left int) {
 			}
 			return refusal{e.Errno, classOf(e.Errno), weightOf(classOf(e.Errno)), e}, budget
 		case interface{ Unwrap() []error }:
-			for _, sub := range parts(e) {
+			for _, sub := range errtree.Parts(e) {
 				half := budget / 2 // so that one that goes round in a circle leaves some to the others
 				x, rest := search(sub, half)
 				if x.weight > r.weight {
@@ -111,7 +108,7 @@ func search(err error, budget int) (r refusal, left int) {
 		if err == fs.ErrPermission { //nolint:errorlint // the bare sentinel: package os answers it without an errno
 			return refusal{syscall.EACCES, Access, 2, nil}, budget
 		}
-		err = unwrap(err)
+		err = errtree.Unwrap(err)
 	}
 	return refusal{}, budget
 }
@@ -124,31 +121,4 @@ func weightOf(c Class) int {
 		return 1
 	}
 	return 3
-}
-
-// parts are the errors of a join; none where asking for them panics, as with typed nils.
-func parts(e interface{ Unwrap() []error }) (list []error) {
-	defer func() {
-		if recover() != nil {
-			list = nil
-		}
-	}()
-	return e.Unwrap()
-}
-
-// unwrap is errors.Unwrap that survives typed nils.
-func unwrap(err error) (inner error) {
-	switch e := err.(type) { // the common ones without a defer
-	case *fs.PathError:
-		if e == nil {
-			return nil
-		}
-		return e.Err
-	}
-	defer func() {
-		if recover() != nil { // a nil *T in an error whose Unwrap reads a field
-			inner = nil
-		}
-	}()
-	return errors.Unwrap(err)
 }

@@ -1,7 +1,6 @@
 package op
 
 import (
-	"errors"
 	"io/fs"
 	"net"
 	"os"
@@ -10,6 +9,7 @@ import (
 	"syscall"
 
 	"github.com/go-eperm/eperm/check"
+	"github.com/go-eperm/eperm/internal/errtree"
 )
 
 // FromError reads the operation that an error tells of: *fs.PathError,
@@ -22,13 +22,10 @@ import (
 // of a chown) stay unset. The names in errors of os.Root are below a directory
 // that the error does not tell: they become relpath, and nothing is judged by them.
 func FromError(err error) (Operation, bool) {
-	budget := maxErrors
+	budget := errtree.Max
 	r := find(err, told{}, &budget)
 	return r.op, r.weight > nothing
 }
-
-// maxErrors bounds how many errors of a tree are looked at.
-const maxErrors = 256
 
 // How much an error says of the call.
 const (
@@ -94,7 +91,7 @@ func find(err error, t told, budget *int) told {
 			}
 		case interface{ Unwrap() []error }:
 			best := t
-			for _, sub := range parts(e) {
+			for _, sub := range errtree.Parts(e) {
 				half := *budget / 2 // so that one that goes round in a circle leaves some to the others
 				*budget -= half
 				if r := find(sub, t, &half); r.refusal > best.refusal || best.refusal == 0 && best.weight == t.weight {
@@ -108,7 +105,7 @@ func find(err error, t told, budget *int) told {
 			t.refusal = 2
 			return t
 		}
-		err = unwrap(err)
+		err = errtree.Unwrap(err)
 	}
 	return t
 }
@@ -122,26 +119,6 @@ func refusal(e syscall.Errno) int {
 		return 1
 	}
 	return 0
-}
-
-// parts are the errors of a join; none where asking for them panics, as with typed nils.
-func parts(e interface{ Unwrap() []error }) (list []error) {
-	defer func() {
-		if recover() != nil {
-			list = nil
-		}
-	}()
-	return e.Unwrap()
-}
-
-// unwrap survives errors whose Unwrap panics, as typed nils do.
-func unwrap(err error) (inner error) {
-	defer func() {
-		if recover() != nil {
-			inner = nil
-		}
-	}()
-	return errors.Unwrap(err)
 }
 
 // ofPathError maps the Op of package os (and x/sys, package syscall) to the calls that it makes.
@@ -289,7 +266,7 @@ func ofNet(e *net.OpError) (Operation, bool) {
 		return Operation{}, false
 	}
 	inner := ""
-	for err, n := e.Err, 0; err != nil && n < maxErrors; err, n = unwrap(err), n+1 {
+	for err, n := e.Err, 0; err != nil && n < errtree.Max; err, n = errtree.Unwrap(err), n+1 {
 		if sys, ok := err.(*os.SyscallError); ok && sys != nil {
 			inner = sys.Syscall
 			break

@@ -23,7 +23,7 @@ const module = "github.com/go-eperm/eperm"
 // or of its own subtree. Packages of one layer do not import each other,
 // except as allowed says.
 var layers = [][]string{
-	{"check", "internal/sysnum", "internal/netlink", "internal/compat"},
+	{"check", "internal/sysnum", "internal/netlink", "internal/compat", "internal/errtree"},
 	{"op", "task"},
 	{"userns", "inode"},
 	{"capability", "attr", "mount", "lsm", "sysctl", "limit", "cgroup", "container", "netfilter"},
