@@ -9,9 +9,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// initialCgroupNS is the initial one (include/linux/proc_ns.h:PROC_CGROUP_INIT_INO).
-const initialCgroupNS = 0xEFFFFFFB
-
 // Here is where the task runs. It costs some ten plain system calls, and is
 // asked only when a remedy is written.
 var Here = check.Probe[Place]{Name: "place", Source: "/proc/self/cgroup, mountinfo, environ, marker files", Show: Place.String, Live: func(k *check.Kernel, _ string) (Place, error) {
@@ -65,7 +62,7 @@ func Gather(k *check.Kernel) Signs {
 		s.OwnUserNS = st.Ino != userns.InitInode
 	}
 	if unix.Stat(k.Proc("ns/cgroup"), &st) == nil && k.Self() { // another task's Cgroup is shown from this process's namespace
-		s.OwnCgroupNS = st.Ino != initialCgroupNS
+		s.OwnCgroupNS = st.Ino != userns.InitCgroupInode
 	}
 	if k.Self() && (s.OwnUserNS || s.Mountinfo == "") { // another task's /proc/1 is that of another pid namespace
 		if comm := read("/proc/1/comm"); comm != "" {

@@ -132,9 +132,6 @@ var delegateDoc = check.Doc{
 	Errnos: []syscall.Errno{syscall.EPERM},
 }
 
-// initialCgroupNS is PROC_CGROUP_INIT_INO (include/linux/proc_ns.h).
-const initialCgroupNS = 0xEFFFFFFB
-
 var delegatable = check.Probe[task.Text]{Name: "cgroup_delegate", Source: "/sys/kernel/cgroup/delegate", Live: func(k *check.Kernel, _ string) (task.Text, error) {
 	b, err := k.ReadFile("/sys/kernel/cgroup/delegate")
 	return task.Text{S: strings.Join(strings.Fields(string(b)), " ")}, err
@@ -151,7 +148,7 @@ var nsDelegate = check.Gate{Doc: &delegateDoc, Role: check.Target, Run: func(p *
 	if !ok {
 		return p.Unknown()
 	}
-	if ns.Inode == initialCgroupNS {
+	if ns.Inode == userns.InitCgroupInode {
 		return p.AllowFor("in the initial cgroup namespace")
 	}
 	d, err := delegation.ReadErr(p, path.Dir(p.Op.Str("path")))

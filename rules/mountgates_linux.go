@@ -80,8 +80,6 @@ var hierarchyDoc = check.Doc{
 	Errnos: []syscall.Errno{syscall.EPERM},
 }
 
-const initCgroupNS = 0xeffffffb // PROC_CGROUP_INIT_INO
-
 var newHierarchy = check.Gate{Doc: &hierarchyDoc, Role: check.Source, Run: func(p *check.Pass) check.Verdict {
 	if p.Op.Str("fstype") != "cgroup" {
 		return p.AllowFor("not a hierarchy of version 1")
@@ -90,7 +88,7 @@ var newHierarchy = check.Gate{Doc: &hierarchyDoc, Role: check.Source, Run: func(
 	switch {
 	case !ok:
 		return p.Unknown()
-	case ns.Inode == initCgroupNS:
+	case ns.Inode == userns.InitCgroupInode:
 		return p.AllowFor("in the initial cgroup namespace")
 	case p.Seen == syscall.EPERM:
 		return p.Infer("the hierarchy of control groups is none that exists (as /proc/self/cgroup lists them), and a new one is made only in the initial cgroup namespace",

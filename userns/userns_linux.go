@@ -15,6 +15,10 @@ import (
 // (include/linux/proc_ns.h:PROC_USER_INIT_INO).
 const InitInode = 0xEFFFFFFD
 
+// InitCgroupInode is the inode number of the initial cgroup namespace
+// (include/linux/proc_ns.h:PROC_CGROUP_INIT_INO).
+const InitCgroupInode = 0xEFFFFFFB
+
 // Supposed stands for the inode number of a user namespace that is still to be made.
 const Supposed = 1
 
