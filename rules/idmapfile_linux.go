@@ -50,8 +50,7 @@ var idMapFile = check.Gate{Doc: &idMapFileDoc, Param: "CAP_DAC_OVERRIDE", Run: f
 	if v.Decision == check.Denies {
 		code := check.Change{Kind: check.ChangeCode, Text: "make the process dumpable again after the change of its ids: prctl(PR_SET_DUMPABLE, 1); other processes of its user may then trace it",
 			Assume: []check.Assumption{check.AssumeIs(&dumpable, "", task.Flag{Set: true})}}
-		v.Changes = append([]check.Change{code}, v.Changes...)
-		return v.As(check.FileMode)
+		return preceded(v, code).As(check.FileMode)
 	}
 	return v
 }}

@@ -58,8 +58,8 @@ func withRealIDs(gates []check.Gate) []check.Gate {
 			if v.Decision != check.Denies {
 				return v
 			}
-			v.Changes = append([]check.Change{{Kind: check.ChangeCode, Risk: check.LowRisk,
-				Text: "ask with the effective ids (faccessat2 with AT_EACCESS; eaccess(3)), or open the file and see: access(2) is made for programs that ask on behalf of who started them"}}, v.Changes...)
+			v = preceded(v, check.Change{Kind: check.ChangeCode, Risk: check.LowRisk,
+				Text: "ask with the effective ids (faccessat2 with AT_EACCESS; eaccess(3)), or open the file and see: access(2) is made for programs that ask on behalf of who started them"})
 			return v.Note(fmt.Sprintf("access(2) asks with the real uid %d and gid %d, %s; an open would be judged by fsuid %d, fsgid %d and %s.",
 				ids.RUID, ids.RGID, heldAs(effective), ids.FSUID, ids.FSGID, heldAs(caps.Effective)))
 		}
