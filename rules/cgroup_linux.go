@@ -31,7 +31,7 @@ var cgroupRules = []check.Rule{
 			seccomp.Filter, lsm.Hooks(lsm.File, "file_permission"),
 			nsDelegate,
 			check.When(movesProcess, cgroupAncestor, cgroupOwner),
-			check.When(setsDevices, need(userns.Initial(), capability.CAP_SYS_ADMIN)...), // security/device_cgroup.c:devcgroup_update_access
+			check.When(setsDevices, needFor("setting a group's device rules is privileged", userns.Initial(), capability.CAP_SYS_ADMIN)...), // security/device_cgroup.c:devcgroup_update_access
 			deviceParent.If(setsDevices),
 		),
 	},
@@ -41,7 +41,7 @@ var cgroupRules = []check.Rule{
 		Gates: check.Gates( // kernel/cgroup/cgroup.c:cgroup_css_set_fork
 			seccomp.Filter,
 			check.When(flagged(unix.CLONE_NEWUSER), usernsClone, chrooted, mappedSelf, userns.Restricted, countOf("user")),
-			check.When(otherNamespaces, need(userns.Own(), capability.CAP_SYS_ADMIN)...),
+			check.When(otherNamespaces, needFor(otherKinds, userns.Own(), capability.CAP_SYS_ADMIN)...),
 			cgroupTarget, cgroupAncestor,
 		),
 		After: afterUnshare,

@@ -38,14 +38,14 @@ var credRules = []check.Rule{
 		Gates: check.Gates( // kernel/sys.c:prctl, security/commoncap.c:cap_task_prctl
 			seccomp.Filter,
 			known("option"),
-			check.When(arg("option", unix.PR_CAPBSET_DROP), need(userns.Own(), capability.CAP_SETPCAP)...),
+			check.When(arg("option", unix.PR_CAPBSET_DROP), needFor("taking a capability out of the bounding set is privileged", userns.Own(), capability.CAP_SETPCAP)...),
 			securebits.If(arg("option", unix.PR_SET_SECUREBITS, unix.PR_SET_KEEPCAPS)),
 			ambientRaise.If(arg("option", unix.PR_CAP_AMBIENT)),
-			check.When(setsMM, need(userns.Initial(), capability.CAP_SYS_RESOURCE)...), // prctl_set_mm
+			check.When(setsMM, needFor("changing what the kernel notes of the address space (PR_SET_MM) is privileged", userns.Initial(), capability.CAP_SYS_RESOURCE)...), // prctl_set_mm
 			mapsMM,
 			check.When(setsExe, exeFile...), // prctl_set_mm_exe_file
 			seccompNNP.If(installsFilter),
-			check.When(arg("option", unix.PR_SET_IO_FLUSHER, unix.PR_GET_IO_FLUSHER), need(userns.Initial(), capability.CAP_SYS_RESOURCE)...),
+			check.When(arg("option", unix.PR_SET_IO_FLUSHER, unix.PR_GET_IO_FLUSHER), needFor("to be an I/O flusher is privileged", userns.Initial(), capability.CAP_SYS_RESOURCE)...),
 			writeExecStays.If(arg("option", unix.PR_SET_MDWE)),
 			speculationStays.If(arg("option", unix.PR_SET_SPECULATION_CTRL)),
 			check.When(sharesCore, access(ptraceMode{pid: pidArg("arg2")}, syscall.EPERM)...), // kernel/sched/core_sched.c:sched_core_share_pid

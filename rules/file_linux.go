@@ -53,7 +53,7 @@ var fileRules = []check.Rule{
 			mount.ReadOnly(check.Parent),
 			lsm.Hooks(lsm.Path, "path_mknod"),
 			mayCreate(check.Parent),
-			check.When(makesDevice, need(userns.Initial(), capability.CAP_MKNOD)...),
+			check.When(makesDevice, needFor("making a device node is privileged", userns.Initial(), capability.CAP_MKNOD)...),
 			noCreate, cgroup.MakeDevice,
 			lsm.Hooks(lsm.File, "inode_mknod"),
 		),

@@ -59,7 +59,7 @@ var memoryRules = []check.Rule{
 		Name: "madvise", Calls: []string{"madvise"}, Doc: "advise about memory",
 		Gates: check.Gates( // mm/madvise.c:do_madvise
 			seccomp.Filter,
-			check.When(arg("advice", madvHWPoison, madvSoftOffline), need(userns.Initial(), capability.CAP_SYS_ADMIN)...), // madvise_inject_error
+			check.When(arg("advice", madvHWPoison, madvSoftOffline), needFor("taking pages out of use is privileged", userns.Initial(), capability.CAP_SYS_ADMIN)...), // madvise_inject_error
 			mapSealed,
 			mayRemove.If(arg("advice", unix.MADV_REMOVE)), // madvise_remove
 		),

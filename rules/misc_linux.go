@@ -20,17 +20,17 @@ import (
 var miscRules = []check.Rule{
 	{
 		Name: "fanotify_init", Calls: []string{"fanotify_init"}, Doc: "make a fanotify group",
-		Gates: check.Gates(seccomp.Filter, check.When(fanotifyAdmin, need(userns.Initial(), capability.CAP_SYS_ADMIN)...), check.When(flagged(unix.FAN_ENABLE_AUDIT), need(userns.Initial(), capability.CAP_AUDIT_WRITE)...)), // fs/notify/fanotify/fanotify_user.c:fanotify_init
+		Gates: check.Gates(seccomp.Filter, check.When(fanotifyAdmin, needFor("only a group that reports file handles (FAN_REPORT_FID), and asks for nothing more, is for everybody", userns.Initial(), capability.CAP_SYS_ADMIN)...), check.When(flagged(unix.FAN_ENABLE_AUDIT), needFor("audit records of its decisions (FAN_ENABLE_AUDIT) are privileged", userns.Initial(), capability.CAP_AUDIT_WRITE)...)), // fs/notify/fanotify/fanotify_user.c:fanotify_init
 	},
 	{
 		Name: "fanotify_mark", Calls: []string{"fanotify_mark"}, Doc: "watch with fanotify",
 		Gates: check.Gates( // fs/notify/fanotify/fanotify_user.c:do_fanotify_mark
 			seccomp.Filter,
-			check.When(flagged(unix.FAN_MARK_MOUNT|unix.FAN_MARK_FILESYSTEM), each(insideUntil, 6, 16, need(userns.Initial(), capability.CAP_SYS_ADMIN))...),
-			check.When(flagged(unix.FAN_MARK_MOUNT|unix.FAN_MARK_FILESYSTEM), each(since, 6, 16, need(userns.Own(), capability.CAP_SYS_ADMIN))...),
+			check.When(flagged(unix.FAN_MARK_MOUNT|unix.FAN_MARK_FILESYSTEM), each(insideUntil, 6, 16, needFor(wholeMarks, userns.Initial(), capability.CAP_SYS_ADMIN))...),
+			check.When(flagged(unix.FAN_MARK_MOUNT|unix.FAN_MARK_FILESYSTEM), each(since, 6, 16, needFor(wholeMarks, userns.Own(), capability.CAP_SYS_ADMIN))...),
 			way(check.Target), dac.Read(check.Target).If(hasPath), lsm.Hooks(lsm.File, "path_notify"),
 			since(6, 16, overSuper(check.Target, "", capability.CAP_SYS_ADMIN)).If(markOf(unix.FAN_MARK_FILESYSTEM)),
-			check.When(markOf(unix.FAN_MARK_MOUNT), each(since, 6, 16, need(userns.OwnerOf("mnt"), capability.CAP_SYS_ADMIN))...),
+			check.When(markOf(unix.FAN_MARK_MOUNT), each(since, 6, 16, needFor(wholeMarks, userns.OwnerOf("mnt"), capability.CAP_SYS_ADMIN))...),
 		),
 	},
 	{
@@ -47,7 +47,7 @@ var miscRules = []check.Rule{
 	},
 	{
 		Name: "memory policy", Calls: []string{"mbind"}, Doc: "place memory on nodes",
-		Gates: check.Gates(seccomp.Filter, check.When(flagged(mpolMoveAll), need(userns.Initial(), capability.CAP_SYS_NICE)...)), // mm/mempolicy.c:kernel_mbind
+		Gates: check.Gates(seccomp.Filter, check.When(flagged(mpolMoveAll), needFor(movesShared, userns.Initial(), capability.CAP_SYS_NICE)...)), // mm/mempolicy.c:kernel_mbind
 	},
 	{
 		Name: "robust list", Calls: []string{"get_robust_list"}, Doc: "look at another thread's futexes",
@@ -109,6 +109,14 @@ var alarmTimer = check.Gate{Doc: &alarmDoc, Param: "CAP_WAKE_ALARM", Run: func(p
 	}
 	return capability.Verdict(p, userns.Initial(), "the timer wakes the machine", capability.CAP_WAKE_ALARM)
 }}
+
+// Clauses of needFor that two rules share.
+const (
+	wholeMarks    = "watching a whole mount or file system is privileged"
+	movesShared   = "moving pages that other processes map too (MPOL_MF_MOVE_ALL) is privileged"
+	realtimeClass = "the real-time class of I/O is privileged"
+	otherKinds    = "making a namespace of another kind than user is privileged"
+)
 
 const (
 	mpolMoveAll = 4 // MPOL_MF_MOVE_ALL

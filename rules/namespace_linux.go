@@ -23,9 +23,9 @@ var namespaceRules = []check.Rule{
 			seccomp.Filter,
 			known("flags"),
 			check.When(flagged(unix.CLONE_NEWUSER), check.Gates(nsDepth, countOf("user"), usernsClone, chrooted, mappedSelf, userns.Restricted, lsm.Hooks(lsm.Other, "userns_create"))...),
-			check.When(otherNamespaces, need(userns.Own(), capability.CAP_SYS_ADMIN)...),
+			check.When(otherNamespaces, needFor(otherKinds, userns.Own(), capability.CAP_SYS_ADMIN)...),
 			nsCounts(),
-			check.When(choosesPID, need(userns.OwnerOf("pid"), capability.CAP_CHECKPOINT_RESTORE, capability.CAP_SYS_ADMIN)...), // kernel/pid.c:alloc_pid
+			check.When(choosesPID, needFor("choosing the number of the new process (set_tid) is privileged", userns.OwnerOf("pid"), capability.CAP_CHECKPOINT_RESTORE, capability.CAP_SYS_ADMIN)...), // kernel/pid.c:alloc_pid
 		),
 		After: afterUnshare,
 	},

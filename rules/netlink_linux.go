@@ -29,16 +29,16 @@ var netlinkRules = []check.Rule{
 		When: toNetlink,
 		Gates: check.Gates( // net/netlink/af_netlink.c:netlink_sendmsg → netlink_unicast_kernel → the protocol's input
 			seccomp.Filter, lsm.Hooks(lsm.Socket, "socket_sendmsg"), lsm.Hooks(lsm.Socket, "netlink_send"), known("proto"), known("msgtype", "genl"),
-			check.When(routeChange, need(netOwner, capability.CAP_NET_ADMIN)...), // net/core/rtnetlink.c:rtnetlink_rcv_msg
+			check.When(routeChange, needFor("changing links, addresses, routes or rules is privileged", netOwner, capability.CAP_NET_ADMIN)...), // net/core/rtnetlink.c:rtnetlink_rcv_msg
 			lsm.Asked(linkTarget), // net/core/rtnetlink.c:rtnl_link_get_net_capable
-			check.When(arg("proto", unix.NETLINK_NETFILTER), need(netOwner, capability.CAP_NET_ADMIN)...),         // net/netfilter/nfnetlink.c:nfnetlink_rcv
-			check.When(arg("proto", unix.NETLINK_XFRM), need(netOwner, capability.CAP_NET_ADMIN)...),              // net/xfrm/xfrm_user.c:xfrm_user_rcv_msg
-			check.When(message(unix.NETLINK_SOCK_DIAG, sockDestroy), need(netOwner, capability.CAP_NET_ADMIN)...), // net/core/sock_diag.c:__sock_diag_cmd
+			check.When(arg("proto", unix.NETLINK_NETFILTER), needFor("asking netfilter is privileged", netOwner, capability.CAP_NET_ADMIN)...),                                     // net/netfilter/nfnetlink.c:nfnetlink_rcv
+			check.When(arg("proto", unix.NETLINK_XFRM), needFor("asking IPsec (xfrm) is privileged", netOwner, capability.CAP_NET_ADMIN)...),                                       // net/xfrm/xfrm_user.c:xfrm_user_rcv_msg
+			check.When(message(unix.NETLINK_SOCK_DIAG, sockDestroy), needFor("closing a socket from outside (SOCK_DESTROY) is privileged", netOwner, capability.CAP_NET_ADMIN)...), // net/core/sock_diag.c:__sock_diag_cmd
 			auditPID.If(auditControl), // kernel/audit.c:audit_netlink_ok
-			check.When(auditControl, inInitialUser(need(initialNS, capability.CAP_AUDIT_CONTROL))...),              // the same
-			check.When(auditUser, inInitialUser(need(initialNS, capability.CAP_AUDIT_WRITE))...),                   // the same
-			check.When(arg("proto", unix.NETLINK_KOBJECT_UEVENT), need(netOwner, capability.CAP_SYS_ADMIN)...),     // lib/kobject_uevent.c:uevent_net_rcv_skb
-			check.When(message(unix.NETLINK_CRYPTO, 16, 17, 18, 20), need(initialNS, capability.CAP_NET_ADMIN)...), // crypto/crypto_user.c:crypto_user_rcv_msg
+			check.When(auditControl, inInitialUser(needFor("asking and setting audit is privileged", initialNS, capability.CAP_AUDIT_CONTROL))...),                      // the same
+			check.When(auditUser, inInitialUser(needFor("writing audit records is privileged", initialNS, capability.CAP_AUDIT_WRITE))...),                              // the same
+			check.When(arg("proto", unix.NETLINK_KOBJECT_UEVENT), needFor("sending an event of a device is privileged", netOwner, capability.CAP_SYS_ADMIN)...),         // lib/kobject_uevent.c:uevent_net_rcv_skb
+			check.When(message(unix.NETLINK_CRYPTO, 16, 17, 18, 20), needFor("changing the kernel's algorithms is privileged", initialNS, capability.CAP_NET_ADMIN)...), // crypto/crypto_user.c:crypto_user_rcv_msg
 			lsm.Asked(genericCommand), // net/netlink/genetlink.c:genl_family_rcv_msg
 		),
 	},

@@ -90,7 +90,7 @@ var procLinks = check.Gates(
 	check.When(func(o *check.Operation) bool {
 		_, file, ok := procFile(o)
 		return ok && strings.HasPrefix(file, "map_files/") && procLink(o) && !o.Is("readlink", "readlinkat")
-	}, need(userns.Initial(), capability.CAP_CHECKPOINT_RESTORE, capability.CAP_SYS_ADMIN)...),
+	}, needFor("opening through map_files is privileged", userns.Initial(), capability.CAP_CHECKPOINT_RESTORE, capability.CAP_SYS_ADMIN)...),
 )
 
 // procOpens is fs/proc/base.c:proc_mem_open and its callers.

@@ -59,7 +59,7 @@ var schedRules = []check.Rule{
 		Gates: check.Gates( // block/ioprio.c:ioprio_set → ioprio_check_cap, set_task_ioprio
 			seccomp.Filter,
 			known("prio"),
-			check.When(func(o *check.Operation) bool { return o.Int("prio")>>13 == ioprioRT }, need(userns.Initial(), capability.CAP_SYS_NICE, capability.CAP_SYS_ADMIN)...),
+			check.When(func(o *check.Operation) bool { return o.Int("prio")>>13 == ioprioRT }, needFor(realtimeClass, userns.Initial(), capability.CAP_SYS_NICE, capability.CAP_SYS_ADMIN)...),
 			ioprioOwner,
 			niceSubset(ioprioTarget),
 			lsm.Hooks(lsm.Other, "task_setioprio"),
@@ -79,7 +79,7 @@ var schedRules = []check.Rule{
 		Gates: check.Gates( // mm/migrate.c:kernel_move_pages, find_mm_struct
 			seccomp.Filter,
 			known("pid"),
-			check.When(flagged(mpolMoveAll), need(userns.Initial(), capability.CAP_SYS_NICE)...),
+			check.When(flagged(mpolMoveAll), needFor(movesShared, userns.Initial(), capability.CAP_SYS_NICE)...),
 			access(ptraceMode{pid: pidArg("pid")}, syscall.EPERM),
 			lsm.Hooks(lsm.Other, "task_movememory"),
 		),

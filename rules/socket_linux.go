@@ -29,8 +29,8 @@ var socketRules = []check.Rule{
 			seccomp.Filter,
 			lsm.Hooks(lsm.Socket, "socket_create"),
 			known("family"),
-			check.When(rawSocket, need(netOwner, capability.CAP_NET_RAW)...),
-			check.When(arg("family", unix.AF_KEY), need(netOwner, capability.CAP_NET_ADMIN)...),
+			check.When(rawSocket, needFor("raw and packet sockets are privileged", netOwner, capability.CAP_NET_RAW)...),
+			check.When(arg("family", unix.AF_KEY), needFor("a socket of the family AF_KEY is privileged", netOwner, capability.CAP_NET_ADMIN)...),
 			pingGroup.If(pingSocket),
 			cgroup.Gate("INET_SOCK_CREATE").If(inet),
 		),
@@ -51,8 +51,8 @@ var socketRules = []check.Rule{
 			check.When(unixPath, attr.Immutable(check.Parent), dac.Write(check.Parent)),
 			check.When(unixPath, lsm.Hooks(lsm.File, "inode_mknod")...),
 			noCreate.If(unixPath),
-			check.When(netlinkGroups, need(netOwner, capability.CAP_NET_ADMIN)...), // net/netlink/af_netlink.c:netlink_bind
-			check.When(auditGroups, need(initialNS, capability.CAP_AUDIT_READ)...), // kernel/audit.c:audit_multicast_bind
+			check.When(netlinkGroups, needFor("the multicast groups of this protocol are privileged", netOwner, capability.CAP_NET_ADMIN)...), // net/netlink/af_netlink.c:netlink_bind
+			check.When(auditGroups, needFor("the multicast groups of audit are privileged", initialNS, capability.CAP_AUDIT_READ)...),         // kernel/audit.c:audit_multicast_bind
 			lsm.Asked(multicastRoutes), lsm.Asked(connectorGroups), lsm.Asked(genericGroup),
 		),
 	},

@@ -41,7 +41,7 @@ var threadRules = []check.Rule{
 		Name: "io_submit", Calls: []string{"io_submit"}, Doc: "submit asynchronous I/O",
 		Gates: check.Gates( // fs/aio.c:aio_prep_rw → block/ioprio.c:ioprio_check_cap
 			seccomp.Filter, known("prio"),
-			check.When(realtimeIO, need(userns.Initial(), capability.CAP_SYS_NICE, capability.CAP_SYS_ADMIN)...),
+			check.When(realtimeIO, needFor(realtimeClass, userns.Initial(), capability.CAP_SYS_NICE, capability.CAP_SYS_ADMIN)...),
 			lsm.Hooks(lsm.File, "file_permission"), // aio_read, aio_write → rw_verify_area
 		),
 	},

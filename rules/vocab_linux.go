@@ -24,6 +24,14 @@ func need(where userns.Where, caps ...check.Cap) []check.Gate {
 	return append([]check.Gate{capability.Need(where, caps...)}, lsm.CapableOf(where, caps...)...)
 }
 
+// needFor is need where only a part of what the call does is privileged:
+// because is that part, a clause.
+func needFor(because string, where userns.Where, caps ...check.Cap) []check.Gate {
+	gates := need(where, caps...)
+	gates[0].Run = func(p *check.Pass) check.Verdict { return capability.Verdict(p, where, because, caps...) }
+	return gates
+}
+
 // needWith is need where the caller answers another errno.
 func needWith(errno syscall.Errno, where userns.Where, caps ...check.Cap) []check.Gate {
 	return answering(need(where, caps...), errno)

@@ -31,7 +31,7 @@ var xattrRules = []check.Rule{
 			mount.ReadOnly(check.Target),
 			xattrFileCaps.If(and(isXattr(capabilityXattr), setsXattr)),                                // cap_convert_nscap comes before everything else
 			attr.Immutable(check.Target), attr.AppendOnly(check.Target), mount.Unmapped(check.Target), // may_write_xattr
-			check.When(xattrNamespace("trusted."), need(userns.Initial(), capability.CAP_SYS_ADMIN)...),
+			check.When(xattrNamespace("trusted."), needFor("attributes of trusted.* are privileged", userns.Initial(), capability.CAP_SYS_ADMIN)...),
 			xattrUser.If(xattrNamespace("user.")),
 			dac.Write(check.Target).If(xattrPlain),
 			lsm.Hooks(lsm.File, "inode_setxattr"),
