@@ -85,6 +85,8 @@ func (d *Diagnosis) cause() string {
 		return "missing " + d.Capability.String()
 	case d.Cause == Unknown:
 		return "cause not known"
+	case d.Cause == SELinux || d.Cause == AppArmor: // names begin as they are written
+		return d.Cause.Title()
 	}
 	return strings.ToLower(d.Cause.Title()[:1]) + d.Cause.Title()[1:]
 }

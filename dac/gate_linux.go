@@ -1,6 +1,7 @@
 package dac
 
 import (
+	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -57,7 +58,10 @@ func Search(of check.Role) check.Gate {
 			}
 			return v
 		}
-		if w.Err != nil && !check.IsMissing(w.Err) {
+		switch {
+		case w.Unread && errors.Is(w.Err, syscall.EACCES) && p.World.Task().Self: // a security module refuses; it refuses that it is followed, too
+			return p.AllowFor("a link on the way cannot be read: what lies behind it is not asked")
+		case w.Err != nil && !check.IsMissing(w.Err):
 			return p.UnknownFor(w.Err.Error())
 		}
 		return p.Allow()

@@ -29,6 +29,8 @@ type Way struct {
 	Path   string // the object; "" where the walk ended early
 	Exists bool
 	Err    error // why it ended early
+	// Unread says that the last of Links could not be read: that is what ended the walk.
+	Unread bool
 }
 
 // maxLinks is the kernel's bound (include/linux/namei.h:MAXSYMLINKS).
@@ -101,7 +103,8 @@ func Walk(p *check.Pass, name string, follow bool) (w Way) {
 				return w.jump(p, next, more, after) // to follow it takes access to the process: no directory refused
 			}
 			if err != nil {
-				w.Err = err
+				w.Links = append(w.Links, Followed{Path: next, Dir: cur, Last: !more, Searched: len(w.Dirs)})
+				w.Err, w.Unread = err, true
 				return w
 			}
 			if magic(cur) { // a link of /proc/PID/fd and the like jumps: its text is no path

@@ -43,8 +43,10 @@ var openRules = []check.Rule{
 				whenMissing(mount.ReadOnly(check.Parent)),
 				whenMissing(lsm.Hooks(lsm.Path, "path_mknod")...),
 				whenMissing(attr.Immutable(check.Parent), mount.Unmapped(check.Parent).Answers(syscall.EACCES), dac.Write(check.Parent)),
+				whenMissing(lsm.Permission(check.Parent, func(*check.Operation) uint32 { return 3 })...),
 				whenMissing(lsm.Hooks(lsm.File, "inode_create")...),
 				noCreate,
+				check.When(not(opensExisting), justMade(lsm.Hooks(lsm.File, "file_open")...)...),
 				whenMissing(fanotify.Permission(check.Target)),
 			)...),
 			check.When(opensExisting, check.Gates(
@@ -88,6 +90,21 @@ func truncates(o *check.Operation) bool {
 func opensExisting(o *check.Operation) bool {
 	const both = unix.O_CREAT | unix.O_EXCL
 	return o.Int("flags")&both != both
+}
+
+// justMade is gates on what the call itself makes. It is there after a refusal: had it
+// been there before, O_EXCL had been answered by EEXIST.
+func justMade(gates ...check.Gate) []check.Gate {
+	for i := range gates {
+		run := gates[i].Run
+		gates[i].Run = func(p *check.Pass) check.Verdict {
+			if _, _, err := inode.Named(p, check.Target); p.Seen == 0 && !check.IsMissing(err) {
+				return p.AllowFor("the file exists: nothing is to be made")
+			}
+			return run(p)
+		}
+	}
+	return gates
 }
 
 // ofKind is a gate that the kernel asks only of objects of that type.

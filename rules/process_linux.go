@@ -24,7 +24,7 @@ var processRules = []check.Rule{
 			seccomp.Filter,
 			prlimitOwner,
 			lsm.Asked(hardLimit),
-			lsm.Hooks(lsm.Other, "task_setrlimit"),
+			hardChanges(lsm.Hooks(lsm.Other, "task_setrlimit")),
 		),
 	},
 	{
@@ -67,11 +67,7 @@ var hardLimit = check.Gate{Doc: &hardLimitDoc, Param: "CAP_SYS_RESOURCE", Run: f
 		return p.UnknownFor("the new limit is not known")
 	}
 	resource, hard := int(p.Op.Int("resource")), uint64(p.Op.Int("hard"))
-	key := strconv.Itoa(resource)
-	if pid := p.Op.Int("pid"); pid != 0 && pid != int64(p.World.Task().PID) {
-		key = strconv.FormatInt(pid, 10) + "/" + key
-	}
-	now, ok := limit.Of.Read(p, key)
+	now, ok := limitNow(p)
 	if !ok {
 		return p.Unknown()
 	}
@@ -92,6 +88,40 @@ var hardLimit = check.Gate{Doc: &hardLimitDoc, Param: "CAP_SYS_RESOURCE", Run: f
 	}
 	return v
 }}
+
+// limitNow is the limit that the operation is about.
+func limitNow(p *check.Pass) (limit.Limit, bool) {
+	key := strconv.FormatInt(p.Op.Int("resource"), 10)
+	if pid := p.Op.Int("pid"); pid != 0 && pid != int64(p.World.Task().PID) {
+		key = strconv.FormatInt(pid, 10) + "/" + key
+	}
+	return limit.Of.Read(p, key)
+}
+
+// hardChanges is the hooks of a change of limits: SELinux looks at hard ones alone
+// (security/selinux/hooks.c:selinux_task_setrlimit).
+func hardChanges(gates []check.Gate) []check.Gate {
+	for i := range gates {
+		run := gates[i].Run
+		if gates[i].Doc.Cause != check.SELinux {
+			continue
+		}
+		gates[i].Run = func(p *check.Pass) check.Verdict {
+			v := run(p)
+			if v.Decision == check.Allows || !p.Op.Has("hard") {
+				return v
+			}
+			switch now, ok := limitNow(p); {
+			case !ok:
+				return p.Unknown()
+			case now.Hard == uint64(p.Op.Int("hard")):
+				return p.AllowFor("the hard limit stays")
+			}
+			return v
+		}
+	}
+	return gates
+}
 
 var pollableDoc = check.Doc{
 	ID: "epoll.pollable", Title: "descriptor can be polled",

@@ -49,6 +49,7 @@ var socketRules = []check.Rule{
 			check.When(unixPath, mount.ReadOnly(check.Parent)),
 			check.When(unixPath, lsm.Hooks(lsm.Path, "path_mknod")...), // before may_create
 			check.When(unixPath, attr.Immutable(check.Parent), dac.Write(check.Parent)),
+			check.When(unixPath, lsm.Permission(check.Parent, func(*check.Operation) uint32 { return 3 })...),
 			check.When(unixPath, lsm.Hooks(lsm.File, "inode_mknod")...),
 			noCreate.If(unixPath),
 			check.When(netlinkGroups, needFor("the multicast groups of this protocol are privileged", netOwner, capability.CAP_NET_ADMIN)...), // net/netlink/af_netlink.c:netlink_bind

@@ -54,6 +54,9 @@ func questions(p *check.Pass, h module.Hook, subject string) (list []question, k
 		}
 		return files(p, h.Of, func(dir bool) []string { return appending(p.Op, mask(h.Want(p.Op), dir), dir) })
 	case "inode_getattr":
+		if p.Op.Is("readlink", "readlinkat") { // inode_readlink
+			return files(p, check.Target, always("read"))
+		}
 		return files(p, check.Target, always("getattr"))
 	case "inode_setattr":
 		switch {
@@ -72,21 +75,12 @@ func questions(p *check.Pass, h module.Hook, subject string) (list []question, k
 		}
 		return files(p, check.Target, always("setattr"))
 	case "file_open":
-		want := uint32(4)
-		if !p.Op.Is("execve", "execveat") {
-			want = [4]uint32{4, 2, 6, 6}[p.Op.Int("flags")&3]
-		}
-		return files(p, check.Target, func(dir bool) []string { return append(appending(p.Op, mask(want, dir), dir), "open") })
+		return opening(p, subject)
 	case "bprm_check_security":
 		return execution(p, subject)
 	case "inode_unlink":
 		q, ok1 := files(p, check.Parent, always("search", "remove_name"))
-		v, ok2 := files(p, check.Target, func(dir bool) []string {
-			if dir {
-				return []string{"rmdir"}
-			}
-			return []string{"unlink"}
-		})
+		v, ok2 := files(p, check.Target, removed)
 		return append(q, v...), ok1 && ok2
 	case "inode_create", "inode_mknod":
 		return creation(p, subject)
@@ -95,10 +89,7 @@ func questions(p *check.Pass, h module.Hook, subject string) (list []question, k
 		v, ok2 := files(p, check.Target, always("link"))
 		return append(q, v...), ok1 && ok2
 	case "inode_rename":
-		q, ok1 := files(p, check.Parent, always("search", "remove_name"))
-		v, ok2 := files(p, check.Target, always("rename"))
-		n, ok3 := files(p, check.NewParent, always("search", "add_name"))
-		return append(append(q, v...), n...), ok1 && ok2 && ok3 && p.Op.Str("newpath") != ""
+		return renaming(p)
 	case "inode_getxattr", "inode_listxattr":
 		return files(p, check.Target, always("getattr"))
 	case "file_ioctl":
@@ -126,16 +117,16 @@ func questions(p *check.Pass, h module.Hook, subject string) (list []question, k
 			return self("process", "setrlimit")
 		}
 	case "socket_create":
-		if class := socketClass(p.Op.Int("family"), p.Op.Int("type")&0xf); class != "" {
+		if class := socketClass(p); class != "" {
 			return self(class, "create")
 		}
 	case "socket_bind", "socket_connect":
-		if class := socketClass(p.Op.Int("family"), p.Op.Int("type")&0xf); class != "" {
+		if class := socketClass(p); class != "" {
 			q, _ := self(class, map[string]string{"socket_bind": "bind", "socket_connect": "connect"}[h.Name])
 			return append(q, address(p, class, h.Name)...), true
 		}
 	case "socket_sendmsg":
-		if class := socketClass(p.Op.Int("family"), p.Op.Int("type")&0xf); class != "" {
+		if class := socketClass(p); class != "" {
 			return self(class, "write")
 		}
 	case "unix_stream_connect":
@@ -221,19 +212,34 @@ func files(p *check.Pass, of check.Role, perms func(dir bool) []string) ([]quest
 	return []question{q}, true
 }
 
+// ancestors are the directories of a path, and the links on the way: to follow
+// one, it is read (selinux_inode_follow_link).
 func ancestors(p *check.Pass, of check.Role) (list []question) {
 	role := check.Target
 	if of == check.NewAncestors {
 		role = check.NewTarget
 	}
+	w := inode.WalkRole(p, role)
 	seen := map[string]bool{}
-	for _, dir := range inode.WalkRole(p, role).Dirs {
-		if seen[dir] {
-			continue
+	ask := func(path, key string, kind uint32, class, perm string) {
+		if seen[key] {
+			return
 		}
-		seen[dir] = true
-		c, err := FileContext.ReadErr(p, "f"+dir)
-		list = append(list, question{path: dir, key: "f" + dir, kind: unix.S_IFDIR, about: dir, object: c.S, err: err, class: "dir", perms: []string{"search"}})
+		seen[key] = true
+		c, err := FileContext.ReadErr(p, key)
+		list = append(list, question{path: path, key: key, kind: kind, about: path, object: c.S, err: err, class: class, perms: []string{perm}})
+	}
+	links := w.Links
+	for i := 0; i <= len(w.Dirs); i++ {
+		for len(links) > 0 && links[0].Searched == i {
+			if !undefined(p, "lnk_file") {
+				ask(links[0].Path, "l"+links[0].Path, unix.S_IFLNK, "lnk_file", "read")
+			}
+			links = links[1:]
+		}
+		if i < len(w.Dirs) {
+			ask(w.Dirs[i], "f"+w.Dirs[i], unix.S_IFDIR, "dir", "search")
+		}
 	}
 	return list
 }
@@ -282,32 +288,6 @@ func signalPerm(sig int64) string {
 		return "sigchld"
 	}
 	return "signal"
-}
-
-// socketClass is security/selinux/hooks.c:socket_type_to_security_class, for the
-// families and types that are the same on every kernel.
-func socketClass(family, typ int64) string {
-	switch family {
-	case unix.AF_UNIX:
-		switch typ {
-		case unix.SOCK_STREAM, unix.SOCK_SEQPACKET:
-			return "unix_stream_socket"
-		case unix.SOCK_DGRAM, unix.SOCK_RAW:
-			return "unix_dgram_socket"
-		}
-	case unix.AF_INET, unix.AF_INET6:
-		switch typ {
-		case unix.SOCK_STREAM:
-			return "tcp_socket"
-		case unix.SOCK_DGRAM:
-			return "udp_socket"
-		case unix.SOCK_RAW:
-			return "rawip_socket"
-		}
-	case unix.AF_PACKET:
-		return "packet_socket"
-	}
-	return ""
 }
 
 // capClass is the class and permission of a capability

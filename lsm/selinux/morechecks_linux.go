@@ -27,7 +27,7 @@ func mapping(p *check.Pass, subject string) (list []question, known bool) {
 	if !p.Op.Has("prot") || !p.Op.Has("flags") {
 		return nil, false
 	}
-	prot, shared := p.Op.Int("prot"), p.Op.Int("flags")&0xf != unix.MAP_PRIVATE
+	prot, shared := p.Op.Int("prot"), p.Op.Int("flags")&0xf == unix.MAP_SHARED
 	path, _ := inode.Path(p.Op, check.Target)
 	anonymous := path == "" || p.Op.Int("flags")&unix.MAP_ANONYMOUS != 0
 	if prot&unix.PROT_EXEC != 0 && (anonymous || !shared && prot&unix.PROT_WRITE != 0) {

@@ -25,19 +25,8 @@ func creation(p *check.Pass, subject string) (list []question, known bool) {
 	}
 	object := question{about: "the new " + class, class: class, perms: []string{"create"}}
 	place := question{about: "the file system", class: "filesystem", perms: []string{"associate"}}
-	chosen, err := Chosen.ReadErr(p, "fscreate")
-	_, f, statErr := inode.Named(p, check.Parent)
-	m, mountErr := MountOf.ReadErr(p, strconv.FormatUint(f.Mnt, 10))
-	err = errors.Join(err, statErr, mountErr)
-	switch {
-	case err != nil:
-	case m.One != "":
-		object.object = m.One
-	case chosen.S != "":
-		object.object = chosen.S
-	default:
-		object.object, err = newContext(p, subject, dir.object, class, inode.WalkRole(p, check.Target).Name)
-	}
+	context, m, err := newObject(p, subject, dir.object, check.Parent, class, inode.WalkRole(p, check.Target).Name)
+	object.object = context
 	object.err = err
 	if !noClass {
 		list = append(list, object)
