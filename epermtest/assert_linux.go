@@ -62,7 +62,7 @@ func AssertCapability(t testing.TB, err error, c capability.Cap, op ...eperm.Ope
 // AssertAllowed checks that err is nil. If it is not, the diagnosis is printed.
 func AssertAllowed(t testing.TB, err error, op ...eperm.Operation) {
 	t.Helper()
-	if err == nil {
+	if d, ok := err.(*eperm.Diagnosis); err == nil || ok && d == nil { // a diagnosis of nothing is no error
 		return
 	}
 	d := explain(err, op)

@@ -43,11 +43,15 @@
 // else takes a process: the test binary again, which runs the same test up to
 // this call and then the function. What stands before the call then runs twice,
 // and what the function assigns stays in the child. Use [Once] for what must not
-// happen twice; the objects below and [Require] see to that themselves.
+// happen twice; the objects below and [Require] see to that themselves. Both times have
+// to come the same way: in a loop over a map, whose elements have no order, use t.Run
+// for each. Benchmarks and fuzzing have threads only.
 //
 // Credentials belong to threads. In a thread, goroutines that the function starts are
 // not the subject, since they run on other threads; programs that it starts are.
 // This goes for [Requires] and [Minimal] too. In a process all goroutines are the subject.
+// For the same reason there is no subject inside of a thread's. And a function that changes ids itself
+// (syscall.Setuid acts on all threads) takes a process: Subject{Prepare: func(testing.TB) {}} is one.
 //
 // Failures, skips, panics, output and coverage of the function are the
 // test's. A child that dies, that exits early, or that never reached the

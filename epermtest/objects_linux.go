@@ -64,7 +64,7 @@ func (a Attribute) set(f *file) {
 }
 func (o Owner) set(f *file)   { f.owner = int(o) }
 func (g Group) set(f *file)   { f.group = int(g) }
-func (m Mode) set(f *file)    { f.Mode = fs.FileMode(m) }
+func (m Mode) set(f *file)    { f.Mode = fs.FileMode(m) | fs.ModeIrregular } // chmod takes no notice of it, and 0 is a mode too
 func (c Content) set(f *file) { f.Content = string(c) }
 func (p Path) set(f *file)    { f.Path = string(p) }
 func (o On) set(f *file)      { f.FS = string(o) }

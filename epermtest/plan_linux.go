@@ -1,6 +1,8 @@
 package epermtest
 
 import (
+	"encoding/json"
+	"flag"
 	"fmt"
 	"maps"
 	"math"
@@ -30,6 +32,7 @@ var counts = map[capability.Cap]Namespace{
 // A plan is how the subject is brought about. It is the parent's: where a child
 // runs the test again, it is in another state.
 type plan struct {
+	Of         string    // the subject, as far as it is the same each time
 	Process    bool      // in a process of its own, else in a thread
 	Namespaces Namespace // NewUser among them for the capabilities
 	Mapped     bool      // one id is mapped to the subject's, instead of every id to itself
@@ -63,14 +66,88 @@ func (s Subject) gid() int {
 // cannot be had. caps are capabilities that are wanted besides the subject's.
 func (s Subject) plan(t testing.TB, caps capability.Set) plan {
 	t.Helper()
-	p := kerneltest.Once(t, func() plan { t.Helper(); return s.decide(t, caps) })
+	if kerneltest.InThread() {
+		t.Fatal("epermtest: a subject inside of another, which is one thread: the inner one would begin as the test itself, not as the outer one; put both into one Subject")
+	}
+	if err := s.sound(); err != nil {
+		t.Fatalf("epermtest: the subject is impossible: %v", err)
+	}
+	p := kerneltest.OnceKey(t, s.once("plan"), func() plan { t.Helper(); return s.decide(t, caps) })
+	if of := s.same(caps); p.Of != of {
+		t.Fatalf("epermtest: the test does not run the same way again: this call had the subject %s the first time, and now %s "+
+			"(the elements of a map have no order: use t.Run for each, or a Key)", p.Of, of)
+	}
 	if p.Process {
 		if _, inside := t.(*kerneltest.C); inside {
 			t.Fatal("epermtest: this subject takes a process of its own, and cannot have one inside of another")
 		}
+		if _, ok := t.(*testing.B); ok {
+			t.Fatal("epermtest: this subject takes a process of its own, which does not find the way into a benchmark")
+		}
+		if f := flag.Lookup("test.fuzz"); f != nil && f.Value.String() != "" && strings.HasPrefix(t.Name(), "Fuzz") && !strings.Contains(t.Name(), "/") {
+			t.Fatal("epermtest: this subject takes a process of its own, which does not find the way to what is fuzzed")
+		}
 		needMain(t, "this subject")
 	}
 	return p
+}
+
+// once is the key of what is made once for this call.
+func (s Subject) once(what string) string {
+	if s.Key == "" {
+		return ""
+	}
+	return what + " " + s.Key
+}
+
+// same is what of the subject is the same where the test runs again in a child: paths
+// and ports may have been made anew.
+func (s Subject) same(caps capability.Set) string {
+	type sets [7]kerneltest.CapSet
+	b, err := json.Marshal(struct {
+		UID, GID   int                 `json:",omitempty"`
+		Groups     []int               `json:",omitempty"`
+		Needs      capability.Set      `json:",omitempty"`
+		Sets       sets                `json:",omitzero"`
+		Securebits int                 `json:",omitempty"`
+		NoNewPrivs bool                `json:",omitempty"`
+		Rlimits    map[int]unix.Rlimit `json:",omitempty"`
+		Seccomp    []Refusal           `json:",omitempty"`
+		Landlock   bool                `json:",omitempty"`
+		Namespaces Namespace           `json:",omitempty"`
+		Sysctls    []string            `json:",omitempty"`
+		Prepare    bool                `json:",omitempty"`
+	}{
+		s.UID, s.GID, s.Groups, caps,
+		sets{s.Caps.kernel(), s.Effective.kernel(), s.Permitted.kernel(), s.Inheritable.kernel(), s.Bounding.kernel(), s.Ambient.kernel()},
+		s.Securebits, s.NoNewPrivs, s.Rlimits, s.Seccomp, s.Landlock != nil, s.Namespaces, slices.Sorted(maps.Keys(s.Sysctls)), s.Prepare != nil,
+	})
+	if err != nil {
+		return err.Error()
+	}
+	return string(b)
+}
+
+// sound says what of the subject the kernel would take for something else, or nobody can be.
+func (s Subject) sound() error {
+	id := func(n, least int) bool { return n >= least && int64(n) < math.MaxUint32 }
+	if !id(s.UID, 0) || !id(s.GID, -1) || slices.ContainsFunc(s.Groups, func(g int) bool { return !id(g, 0) }) {
+		return fmt.Errorf("uid %d, gid %d, groups %v: ids are 0 to 4294967294", s.UID, s.GID, s.Groups)
+	}
+	left := ^capability.Set(0)
+	for _, set := range []struct {
+		name string
+		CapSet
+		takes bool
+	}{{"Caps", s.Caps, true}, {"Permitted", s.Permitted, true}, {"Effective", s.Effective, false}, {"Ambient", s.Ambient, false}} {
+		if gone := set.keep &^ left; gone != 0 {
+			return fmt.Errorf("%s is to hold %v, which Caps or Permitted takes away", set.name, gone)
+		}
+		if set.set && set.takes {
+			left &= set.mask
+		}
+	}
+	return nil
 }
 
 func (s Subject) decide(t testing.TB, caps capability.Set) plan {
@@ -79,7 +156,7 @@ func (s Subject) decide(t testing.TB, caps capability.Set) plan {
 	if err != nil {
 		t.Fatalf("epermtest: %v", err)
 	}
-	p := plan{Process: s.process(), Namespaces: s.Namespaces}
+	p := plan{Of: s.same(caps), Process: s.process(), Namespaces: s.Namespaces}
 	for _, name := range slices.Sorted(maps.Keys(s.Sysctls)) {
 		owner := sysctlOwner(name)
 		if owner == 0 {
@@ -114,6 +191,7 @@ func (s Subject) decide(t testing.TB, caps capability.Set) plan {
 		return p
 	}
 
+	needMain(t, "a user namespace, from which this subject has what the test lacks,")
 	Require(t, UserNamespace())
 	p.Process = true
 	asked := p.Namespaces&NewUser != 0
@@ -188,17 +266,16 @@ func (s Subject) whole(p plan, out kerneltest.Subject) (kerneltest.Subject, erro
 			}
 		}
 		for _, name := range slices.Sorted(maps.Keys(s.Sysctls)) {
-			path, err := sysctlPath(name)
-			if err == nil {
-				err = os.WriteFile(path, []byte(s.Sysctls[name]), 0)
-			}
-			if err != nil {
+			if err := setSysctl(name, s.Sysctls[name]); err != nil {
 				c.Fatalf("epermtest: setting %s: %v", name, err)
 			}
 		}
 		if s.Prepare != nil {
 			s.Prepare(c)
 		}
+	}
+	if unset := (kerneltest.CapSet{}); out.Ambient.Set && out.Caps == unset && out.Permitted == unset && out.Effective == unset && s.leavesRoot(p) {
+		out.Caps = only(s.Ambient.keep).kernel() // no others: they would have gone with uid 0
 	}
 	if p.Namespaces&NewUser == 0 {
 		return out, nil
@@ -207,11 +284,13 @@ func (s Subject) whole(p plan, out kerneltest.Subject) (kerneltest.Subject, erro
 		gid := max(s.gid(), 0)
 		out.UIDMap = []syscall.SysProcIDMap{{ContainerID: s.UID, HostID: unix.Geteuid(), Size: 1}}
 		out.GIDMap = []syscall.SysProcIDMap{{ContainerID: gid, HostID: unix.Getegid(), Size: 1}}
+		out.Privileged = s.UID != 0
 		if s.UID != 0 && out.Caps == (kerneltest.CapSet{}) && out.Permitted == out.Caps && out.Effective == out.Caps && out.Ambient == out.Caps {
 			out.Caps = kerneltest.NoCaps() // it does not leave uid 0, it begins elsewhere
 		}
 		return out, nil
 	}
+	out.Privileged = unix.Geteuid() != 0
 	var err error
 	if out.UIDMap, err = identity("/proc/self/uid_map"); err != nil {
 		return out, err
@@ -219,6 +298,27 @@ func (s Subject) whole(p plan, out kerneltest.Subject) (kerneltest.Subject, erro
 	out.Setgroups = true
 	out.GIDMap, err = identity("/proc/self/gid_map")
 	return out, err
+}
+
+// leavesRoot says whether the subject becomes another uid than the 0 that it begins as.
+func (s Subject) leavesRoot(p plan) bool {
+	uid, _ := s.ids()
+	return uid && unix.Geteuid() == 0 || s.UID != 0 && p.Mapped
+}
+
+// setSysctl sets a setting of the namespaces that this process is in.
+func setSysctl(name, value string) error {
+	switch name { // the files of these two are the machine's root's, whatever the namespace
+	case "kernel.hostname":
+		return os.NewSyscallError("sethostname", unix.Sethostname([]byte(value)))
+	case "kernel.domainname":
+		return os.NewSyscallError("setdomainname", unix.Setdomainname([]byte(value)))
+	}
+	path, err := sysctlPath(name)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, []byte(value), 0)
 }
 
 // identity maps every id that this user namespace has to itself.

@@ -153,7 +153,10 @@ func (r *redactor) lines(text string) (string, error) {
 			if head == "sysctl" && (key == "kernel.hostname" || key == "kernel.domainname") {
 				value = "text=host"
 			}
-			line = strings.TrimRight(head+" "+strconv.Quote(r.value(key))+" "+value, " ")
+			if head != "sysctl" { // the kernel's names, on a host called vm too
+				key = r.value(key)
+			}
+			line = strings.TrimRight(head+" "+strconv.Quote(key)+" "+value, " ")
 		}
 		b.WriteString(line + "\n")
 	}
@@ -334,7 +337,7 @@ func values(head, rest string) string {
 	switch head {
 	case "eperm", "task", "errno":
 		return ""
-	case "op":
+	case "op", "sysctl":
 		_, rest, _ = strings.Cut(rest, " ")
 	}
 	return fieldNames.ReplaceAllString(rest, "$1 ")

@@ -68,6 +68,14 @@ func TestRedact(t *testing.T) {
 	require.Equal(t, strings.Count(private, "\n"), strings.Count(got, "\n"))
 }
 
+// A host may be called what the kernel calls something.
+func TestRedactKeepsSettings(t *testing.T) {
+	who := secrets{hosts: []string{"vm"}, users: []string{"net"}}
+	got, err := newRedactor(who).world("eperm world v1\nsysctl \"vm.mmap_min_addr\" text=65536\nsysctl \"net.ipv4.ip_forward\" text=0\nplace \"\" kind=systemd unit=a@vm.service\n")
+	require.NoError(t, err)
+	require.Equal(t, "eperm world v1\nsysctl \"vm.mmap_min_addr\" text=65536\nsysctl \"net.ipv4.ip_forward\" text=0\nplace \"\" kind=systemd unit=a@host.service\n", got)
+}
+
 // A redacted world is explained as the one that was recorded.
 func TestRedactedWorldIsTheSame(t *testing.T) {
 	const world = `eperm world v1

@@ -111,7 +111,14 @@ var probeUserns = sync.OnceValue(func() string {
 		UidMappings: []syscall.SysProcIDMap{{HostID: unix.Geteuid(), Size: 1}},
 		GidMappings: []syscall.SysProcIDMap{{HostID: unix.Getegid(), Size: 1}},
 	}
-	if out, err := cmd.CombinedOutput(); err != nil {
+	var out []byte
+	var err error
+	done := make(chan bool)
+	go func() { // on a thread of the process's: the answer is kept, and the caller may be a subject
+		defer close(done)
+		out, err = cmd.CombinedOutput()
+	}()
+	if <-done; err != nil {
 		return strings.TrimSpace(fmt.Sprintf("a process in a new user namespace: %v %s", err, out))
 	}
 	return ""

@@ -24,12 +24,13 @@ const Nobody = 65534
 type Subject struct {
 	// Key names a call of [With] that takes a process. Without it they are
 	// numbered in the order in which the test makes them; calls made from several
-	// goroutines of one test have no order and need one key each.
+	// goroutines of one test, or for the elements of a map, have no order and need one key each.
 	Key string
 
 	// UID becomes the real, effective, saved and file system uid; 0 leaves it
 	// alone. Leaving uid 0 gives up effective, permitted and ambient
-	// capabilities, as the kernel does, unless one of the sets below is given.
+	// capabilities, as the kernel does, but for what Caps, Effective, Permitted or Ambient names:
+	// with Ambient alone, its capabilities are the only ones.
 	UID int
 	// GID likewise; 0 means the same number as UID, -1 leaves the gid alone.
 	GID int

@@ -327,6 +327,15 @@ var bad = map[string]struct {
 		epermtest.ForgetMain()
 		epermtest.With(t, process(), func(t testing.TB) { t.Log("NOT REACHED") })
 	}, `needs func TestMain\(m \*testing.M\) { epermtest.Main\(m\) }`},
+	"no_main_userns": {func(t *testing.T) { // a mistake, and no reason to skip
+		epermtest.ForgetMain()
+		epermtest.With(t, epermtest.Subject{Namespaces: epermtest.NewUser}, func(t testing.TB) { t.Log("NOT REACHED") })
+	}, `needs func TestMain\(m \*testing.M\) { epermtest.Main\(m\) }`},
+	"outer_t": {func(t *testing.T) { // as assert.New(t) before the subtests does
+		t.Run("sub", func(t2 *testing.T) {
+			epermtest.With(t2, process(), func(testing.TB) { t.Errorf("to nobody") })
+		})
+	}, `failed the test's own t, or that of a test around it`},
 	"assertion": {func(t *testing.T) {
 		epermtest.With(t, process(), func(t testing.TB) {
 			epermtest.With(t, epermtest.Subject{Caps: epermtest.NoCaps()}, func(t testing.TB) {

@@ -123,10 +123,7 @@ func (s Subject) becomeProcess() error {
 		return err
 	}
 	defer on.tasks.Close()
-	if err := s.apply(on); err != nil {
-		return err
-	}
-	return dieWithParent()
+	return s.apply(on)
 }
 
 // apply makes the calling task the subject. The order is that in which each
@@ -155,6 +152,9 @@ func (s Subject) apply(on scope) error {
 	if err != nil {
 		return err
 	}
+	if s.Privileged { // these two were only to bring the others past the exec
+		old.inh, old.amb = 0, 0
+	}
 	uid, gid := -1, -1
 	if !on.one() {
 		uid, gid = s.ids()
@@ -171,6 +171,18 @@ func (s Subject) apply(on scope) error {
 	if err != nil {
 		return err
 	}
+	if !on.one() { // now that the ids are those of the subject, which clears both, and before a filter can refuse it
+		dumpable := uintptr(1)
+		if s.Undumpable {
+			dumpable = 0
+		}
+		if err := prctl(thisThread{}, "prctl(PR_SET_DUMPABLE)", unix.PR_SET_DUMPABLE, dumpable); err != nil {
+			return err
+		}
+		if err := dieWithParent(); err != nil {
+			return err
+		}
+	}
 	early := (len(filters) > 0 || sandbox != nil) && !s.NoNewPrivs && want.eff&(1<<unix.CAP_SYS_ADMIN) == 0
 	if early {
 		if now, err := readSets(); err != nil {
@@ -182,17 +194,11 @@ func (s Subject) apply(on scope) error {
 			return err
 		}
 	}
-	if s.Caps.Set || s.Effective.Set || s.Permitted.Set || s.Inheritable.Set || s.Ambient.Set || uid != -1 {
+	if s.Privileged || s.Caps.Set || s.Effective.Set || s.Permitted.Set || s.Inheritable.Set || s.Ambient.Set || uid != -1 {
 		if err := setCaps(on, want.eff, want.perm, want.inh); err != nil {
-			return err
-		}
-	}
-	if !on.one() {
-		dumpable := uintptr(1)
-		if s.Undumpable {
-			dumpable = 0
-		}
-		if err := prctl(thisThread{}, "prctl(PR_SET_DUMPABLE)", unix.PR_SET_DUMPABLE, dumpable); err != nil {
+			if early {
+				return fmt.Errorf("%w (in a subject without CAP_SYS_ADMIN the filter comes before this, and may refuse it; with NoNewPrivs: true it comes last)", err)
+			}
 			return err
 		}
 	}

@@ -65,6 +65,27 @@ var bad = map[string]struct {
 	"own_t_error": {func(t *testing.T) {
 		kerneltest.Child(t, kerneltest.Subject{}, func(*kerneltest.C) { t.Errorf("to nobody") })
 	}, `failed the test's own t`},
+	"outer_t_error": {func(t *testing.T) { // as assert.New(t) before the subtests does
+		t.Run("sub", func(t2 *testing.T) {
+			kerneltest.Child(t2, kerneltest.Subject{}, func(*kerneltest.C) { t.Errorf("to nobody") })
+		})
+	}, `or that of a test around it`},
+	"before": {func(t *testing.T) {
+		if os.Getenv("TMPDIR") != "" { // only the child has it here
+			t.Error("not the first time")
+		}
+		kerneltest.Child(t, kerneltest.Subject{}, func(*kerneltest.C) {})
+	}, `failed when the child ran it again, and not the first time`},
+	"hangs": {func(t *testing.T) {
+		t.Cleanup(func() { t.Log("cleaned up") })
+		kerneltest.Child(t, kerneltest.Subject{}, func(*kerneltest.C) { select {} })
+	}, ""},
+	"thread_setuid": {func(t *testing.T) {
+		if os.Geteuid() != 0 {
+			t.Fatal("the function changed the user: takes root")
+		}
+		kerneltest.Thread(t, kerneltest.Subject{}, func() { require.NoError(t, syscall.Setuid(kerneltest.Nobody)) })
+	}, `the function changed the user`},
 	"own_t_fatal": {func(t *testing.T) {
 		kerneltest.Child(t, kerneltest.Subject{}, func(*kerneltest.C) { t.Fatal("to nobody") })
 	}, `use the t that the function gets`},

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"reflect"
 	"runtime"
 	"runtime/debug"
 	"strings"
@@ -213,7 +214,7 @@ func (c *C) guarded(f func()) (ok bool) {
 			c.mu.Unlock()
 			if r == nil && !returned && !now {
 				text := "runtime.Goexit ended the function"
-				if c.TB.Failed() || c.TB.Skipped() {
+				if failures(c.TB) > 0 || c.TB.Skipped() {
 					text = "FailNow or SkipNow of the test's own t ended the function, and its messages are lost: use the t that the function gets"
 				}
 				_ = c.wire.send(frame{Op: opError, Text: text})
@@ -226,11 +227,38 @@ func (c *C) guarded(f func()) (ok bool) {
 	return <-done
 }
 
+// failures is how many of t and the tests around it have failed. Package testing
+// tells only of t itself, and the fields of the others are read as they are;
+// a test of this package fails if they have other names.
+func failures(t testing.TB) (n int) {
+	if t.Failed() {
+		n++
+	}
+	v := reflect.ValueOf(t)
+	if v.Kind() != reflect.Pointer || v.IsNil() || v.Elem().Kind() != reflect.Struct {
+		return n
+	}
+	parent := func(v reflect.Value) reflect.Value {
+		if v.Kind() == reflect.Struct {
+			if p := v.FieldByName("parent"); p.Kind() == reflect.Pointer && !p.IsNil() {
+				return p.Elem()
+			}
+		}
+		return reflect.Value{}
+	}
+	for p := parent(v.Elem().FieldByName("common")); parent(p).IsValid(); p = parent(p) { // the last is package testing's own, around all tests
+		if failed := p.FieldByName("failed"); failed.Kind() == reflect.Bool && failed.Bool() {
+			n++
+		}
+	}
+	return n
+}
+
 // childProcess is this process where it is the child.
 type childProcess struct {
 	key      string
 	wire     *wire
-	recorded map[string][]record
+	recorded beginning
 }
 
 // run is the end of the child: it never returns.
@@ -254,10 +282,13 @@ func (p *childProcess) run(t testing.TB, s Subject, f func(*C) (any, error)) {
 			panic(err)
 		}
 		defer c.runCleanups()
-		before := c.TB.Failed()
+		before := failures(c.TB)
+		if before > 0 && p.recorded.Failures == 0 {
+			c.Errorf("what stands before this call failed when the child ran it again, and not the first time: wrap in Once what cannot be done twice")
+		}
 		v, err := f(c)
-		if c.TB.Failed() && !before {
-			c.Errorf("the function failed the test's own t, whose messages are lost here: use the t that the function gets")
+		if failures(c.TB) > before {
+			c.Errorf("the function failed the test's own t, or that of a test around it, whose messages are lost here: use the t that the function gets")
 		}
 		if err == nil && v != nil {
 			end.Value, err = json.Marshal(v)

@@ -78,7 +78,7 @@ func CapTrace(t testing.TB, f func()) []CapCheck {
 	}
 	if child != nil { // before the child's own call: the parent has the checks
 		f()
-		checks, _ := replay[[]CapCheck](t, "CapTrace")
+		checks, _ := replay[[]CapCheck](t, "CapTrace", "")
 		return checks
 	}
 	tr, err := newTrace(unix.Gettid())
@@ -97,7 +97,7 @@ func CapTrace(t testing.TB, f func()) []CapCheck {
 	if err != nil {
 		t.Fatalf("kerneltest: %v", err)
 	}
-	keep(t, "CapTrace", checks)
+	keep(t, "CapTrace", "", checks)
 	return checks
 }
 

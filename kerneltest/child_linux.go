@@ -56,7 +56,7 @@ func Killed(t testing.TB, s Subject, f func(c *C)) syscall.Signal {
 	t.Helper()
 	out := start(t, s, func(c *C) (any, error) { f(c); return nil, nil })
 	if out == nil {
-		sig, _ := replay[syscall.Signal](t, "Killed")
+		sig, _ := replay[syscall.Signal](t, "Killed", s.Key)
 		return sig
 	}
 	out.log(t)
@@ -67,7 +67,7 @@ func Killed(t testing.TB, s Subject, f func(c *C)) syscall.Signal {
 		t.Fatalf("kerneltest: the child was to be killed by a signal: %s%s", out.exit, out.output())
 	}
 	sig := out.status.Signal()
-	keep(t, "Killed", sig)
+	keep(t, "Killed", s.Key, sig)
 	return sig
 }
 
@@ -75,7 +75,10 @@ func runChild(t testing.TB, s Subject, f func(*C) (any, error)) json.RawMessage 
 	t.Helper()
 	out := start(t, s, f)
 	if out == nil {
-		v, ok := replay[json.RawMessage](t, "Value")
+		v, ok := replay[json.RawMessage](t, "Value", s.Key)
+		if !ok && s.Key != "" { // another goroutine's, which had not ended either: the child ends by its own call
+			select {}
+		}
 		if !ok {
 			t.Fatal("kerneltest: an earlier Child call has no recorded result: the test does not run the same way again")
 		}
@@ -85,7 +88,7 @@ func runChild(t testing.TB, s Subject, f func(*C) (any, error)) json.RawMessage 
 	if out.value == nil {
 		out.value = json.RawMessage("null")
 	}
-	keep(t, "Value", out.value)
+	keep(t, "Value", s.Key, out.value)
 	return out.value
 }
 
@@ -131,8 +134,16 @@ func start(t testing.TB, s Subject, f func(*C) (any, error)) *outcome {
 	}
 	defer w.file.Close()
 	out := &outcome{}
-	cmd := exec.Command("/proc/self/exe", arguments(t.Name())...)
+	cmd := exec.Command("/proc/self/exe", arguments(t)...)
 	cmd.Env = append(os.Environ(), envChild+"="+key, "TMPDIR="+scratch, raceOptions())
+	if d, ok := t.(interface{ Deadline() (time.Time, bool) }); ok {
+		if end, ok := d.Deadline(); ok {
+			cmd.Env = append(cmd.Env, envEnd+"="+end.Format(time.RFC3339Nano))
+		}
+	}
+	if now, err := os.Getwd(); err == nil && now != startDir { // the child goes there by itself
+		cmd.Dir, cmd.Env = startDir, append(cmd.Env, "PWD="+startDir)
+	}
 	cmd.Stdout, cmd.Stderr = &out.stdio, &out.stdio
 	cmd.ExtraFiles = []*os.File{theirs}
 	cmd.SysProcAttr = s.attr()
@@ -149,7 +160,7 @@ func start(t testing.TB, s Subject, f func(*C) (any, error)) *outcome {
 	}
 	tr := &traceServer{t: t, pid: cmd.Process.Pid}
 	defer tr.end()
-	if err := w.send(recordsOf(t.Name())); err == nil {
+	if err := w.send(beginning{historyOf(t.Name()), failures(t)}); err == nil {
 		out.listen(w, tr)
 	}
 	err = cmd.Wait()
@@ -168,19 +179,35 @@ func raceOptions() string {
 	return "GORACE=" + strings.TrimSpace("atexit_sleep_ms=0 "+os.Getenv("GORACE"))
 }
 
-// arguments run exactly the test of this name, once, as its parent was run.
-func arguments(name string) []string {
-	elems := strings.Split(name, "/")
+// startDir is the working directory that the program was started in.
+var startDir, _ = os.Getwd()
+
+// arguments run exactly this test, once, as its parent was run.
+func arguments(t testing.TB) []string {
+	elems := strings.Split(t.Name(), "/")
 	for i, e := range elems {
 		elems[i] = "^" + regexp.QuoteMeta(e) + "$"
 	}
-	args := []string{"-test.run=" + strings.Join(elems, "/"), "-test.count=1", "-test.timeout=0"}
-	flag.Visit(func(f *flag.Flag) {
-		if f.Name == "test.short" || !strings.HasPrefix(f.Name, "test.") {
-			args = append(args, "-"+f.Name+"="+f.Value.String())
+	args := []string{"-test.run=" + strings.Join(elems, "/"), "-test.count=1"}
+	// Flags are passed on as they were given: what a value prints does not always set it again.
+	given := os.Args[1:max(1, len(os.Args)-flag.NArg())]
+	for i := 0; i < len(given); i++ {
+		one := given[i : i+1]
+		name, _, whole := strings.Cut(strings.TrimLeft(given[i], "-"), "=")
+		if f := flag.Lookup(name); f != nil && !whole && !isBool(f) && i+1 < len(given) {
+			i++
+			one = given[i-1 : i+1]
 		}
-	})
+		if name == "test.short" || !strings.HasPrefix(name, "test.") {
+			args = append(args, one...)
+		}
+	}
 	return append(args, flag.Args()...)
+}
+
+func isBool(f *flag.Flag) bool {
+	b, ok := f.Value.(interface{ IsBoolFlag() bool })
+	return ok && b.IsBoolFlag()
 }
 
 // listen takes what the child says, until it closes its end.

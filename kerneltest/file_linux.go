@@ -37,7 +37,7 @@ const (
 // [Ext4] for that file system.
 func File(t testing.TB, f FileSpec) string {
 	t.Helper()
-	return once(t, "File", func() string {
+	return once(t, "File", "", func() string {
 		t.Helper()
 		path, err := f.make(t)
 		if err != nil {

@@ -2,12 +2,14 @@ package kerneltest
 
 import (
 	"encoding/json"
+	"flag"
 	"fmt"
 	"os"
 	"runtime"
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,6 +19,7 @@ import (
 const (
 	envChild = "KERNELTEST_CHILD" // key of the Child call to run
 	envSleep = "KERNELTEST_SLEEP" // Subject of a Process, as JSON
+	envEnd   = "KERNELTEST_END"   // when the parent's -timeout is over
 )
 
 // controlFD is the child's end of the socket to its parent.
@@ -38,8 +41,8 @@ func InChild() bool { return child != nil }
 // TestMain may do more before it; that runs in the children too.
 func Main(m *testing.M) {
 	mainCalled.Store(true)
-	key, subject := os.Getenv(envChild), os.Getenv(envSleep)
-	for _, name := range []string{envChild, envSleep} {
+	key, subject, end := os.Getenv(envChild), os.Getenv(envSleep), os.Getenv(envEnd)
+	for _, name := range []string{envChild, envSleep, envEnd} {
 		if err := os.Unsetenv(name); err != nil {
 			panic(err)
 		}
@@ -60,8 +63,26 @@ func Main(m *testing.M) {
 			os.Exit(3)
 		}
 		child = c
+		if err := endBefore(end); err != nil {
+			fmt.Fprintln(os.Stderr, "kerneltest:", err)
+			os.Exit(3)
+		}
 	}
 	os.Exit(m.Run())
+}
+
+// endBefore has package testing end a child that hangs a little before its parent: so
+// the test says where it hung, and what it made is taken away. "" is never.
+func endBefore(end string) error {
+	if end == "" {
+		return nil
+	}
+	at, err := time.Parse(time.RFC3339Nano, end)
+	if err != nil {
+		return err
+	}
+	left := time.Until(at)
+	return flag.Set("test.timeout", max(left-min(left/10, 5*time.Second), time.Millisecond).String())
 }
 
 // dieWithParent asks for SIGKILL when the parent thread ends. A change of

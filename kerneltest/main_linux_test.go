@@ -1,6 +1,7 @@
 package kerneltest_test
 
 import (
+	"flag"
 	"os"
 	"os/exec"
 	"testing"
@@ -10,7 +11,10 @@ import (
 	"github.com/go-eperm/eperm/kerneltest"
 )
 
-func TestMain(m *testing.M) { kerneltest.Main(m) }
+func TestMain(m *testing.M) {
+	flag.Var(&flagList, "list", "words")
+	kerneltest.Main(m)
+}
 
 // envBad lets the test run whose failure another test looks at.
 const envBad = "KERNELTEST_TEST_BAD"

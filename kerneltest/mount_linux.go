@@ -19,7 +19,7 @@ type MountSpec struct {
 // [Child] that begins in a new user and mount namespace; elsewhere it declares [Root].
 func Mount(t testing.TB, m MountSpec) string {
 	t.Helper()
-	return once(t, "Mount", func() string {
+	return once(t, "Mount", "", func() string {
 		t.Helper()
 		return mount(t, m)
 	})

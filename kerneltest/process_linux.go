@@ -30,7 +30,7 @@ func ForeignProcess(t testing.TB, uid int) int {
 // standard streams are closed; Prepare and Key have no meaning here.
 func Process(t testing.TB, s Subject) int {
 	t.Helper()
-	return once(t, "Process", func() int {
+	return once(t, "Process", "", func() int {
 		t.Helper()
 		return process(t, s)
 	})

@@ -14,7 +14,7 @@ const Nobody = 65534
 type Subject struct {
 	// Key names the [Child] call. Without it, calls are numbered in the order
 	// in which the test makes them; calls made from several goroutines of one
-	// test have no order and need one key each.
+	// test have no order and need one key each; so do [OnceKey] values.
 	Key string
 
 	// UID becomes the real, effective, saved and file system uid. 0 leaves the
@@ -52,6 +52,9 @@ type Subject struct {
 	UIDMap, GIDMap []syscall.SysProcIDMap
 	Unmapped       bool
 	Setgroups      bool // allow setgroups in the new user namespace; else "deny" is written
+	// Privileged has the child begin with every capability in its new user
+	// namespace, also where it is not uid 0 there and would lose them at its exec.
+	Privileged bool
 
 	Chroot string // becomes the root directory; cwd is then Dir or "/"
 	Dir    string // working directory, inside Chroot
@@ -155,6 +158,14 @@ func (s Subject) attr() *syscall.SysProcAttr {
 		a.Credential = &syscall.Credential{NoSetGroups: !s.Setgroups}
 		for _, g := range s.Groups {
 			a.Credential.Groups = append(a.Credential.Groups, uint32(g))
+		}
+	}
+	if s.Privileged {
+		for c := uintptr(0); c < 64; c++ {
+			if _, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, c, 0, 0, 0); err != nil { // the first number that this kernel does not know
+				break
+			}
+			a.AmbientCaps = append(a.AmbientCaps, c)
 		}
 	}
 	a.UidMappings, a.GidMappings = s.UIDMap, s.GIDMap

@@ -22,6 +22,12 @@ const (
 	opEnd   = "end"   // end it; answered with Checks
 )
 
+// A beginning is the first thing that a child hears: what its parent's tests have come to.
+type beginning struct {
+	Tests    map[string]history `json:"tests"`
+	Failures int                `json:"failures"` // of the test and those around it
+}
+
 type frame struct {
 	Op     string          `json:"op"`
 	Text   string          `json:"text,omitempty"`
