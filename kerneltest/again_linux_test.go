@@ -100,7 +100,7 @@ func TestChildFilterOfPrctl(t *testing.T) {
 	for _, nnp := range []bool{true, false} {
 		t.Run(fmt.Sprint(nnp), func(t *testing.T) {
 			s := kerneltest.Subject{NoNewPrivs: nnp, Filter: kerneltest.Refuse(unix.EXDEV, unix.SYS_PRCTL), Caps: kerneltest.NoCaps()}
-			if os.Geteuid() == 0 {
+			if kerneltest.Once(t, os.Geteuid) == 0 {
 				s.UID = kerneltest.Nobody
 			} else if !nnp {
 				kerneltest.Require(t, kerneltest.UserNS)

@@ -51,7 +51,7 @@ func TestChildIsAnotherProcess(t *testing.T) {
 }
 
 func TestChildDropsUID(t *testing.T) {
-	kerneltest.Child(t, kerneltest.Subject{UID: kerneltest.Nobody}, func(c *kerneltest.C) {
+	kerneltest.Child(t, nobody(t), func(c *kerneltest.C) {
 		id := fmt.Sprintf("%d %[1]d %[1]d %[1]d", kerneltest.Nobody)
 		require.Equal(c, id, status(c, "Uid"))
 		require.Equal(c, id, status(c, "Gid"))
@@ -211,6 +211,8 @@ func TestChildFilter(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			if tc.s.Cloneflags != 0 {
 				kerneltest.Require(t, kerneltest.UserNS)
+			} else {
+				nobody(t)
 			}
 			s := tc.s
 			s.Filter = append(kerneltest.Refuse(unix.EXDEV, unix.SYS_SETHOSTNAME),
@@ -341,7 +343,7 @@ func TestOnce(t *testing.T) {
 			Stamp int64
 			Dir   string
 		}
-		got := kerneltest.Value(t, kerneltest.Subject{UID: kerneltest.Nobody}, func(c *kerneltest.C) seen {
+		got := kerneltest.Value(t, nobody(t), func(c *kerneltest.C) seen {
 			require.DirExists(c, path)
 			return seen{stamp, dir}
 		})
@@ -352,8 +354,9 @@ func TestOnce(t *testing.T) {
 
 func TestChildLeavesNothing(t *testing.T) {
 	var made []string
+	who := nobody(t)
 	t.Run("child", func(t *testing.T) {
-		made = kerneltest.Value(t, kerneltest.Subject{UID: kerneltest.Nobody}, func(c *kerneltest.C) []string {
+		made = kerneltest.Value(t, who, func(c *kerneltest.C) []string {
 			dir := c.TempDir()
 			c.Cleanup(func() { require.DirExists(c, dir) })
 			return []string{dir, t.TempDir()}

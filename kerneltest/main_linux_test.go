@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/go-eperm/eperm/kerneltest"
 )
@@ -14,6 +15,15 @@ import (
 func TestMain(m *testing.M) {
 	flag.Var(&flagList, "list", "words")
 	kerneltest.Main(m)
+}
+
+// nobody is uid [kerneltest.Nobody], which others than root become only if they are it.
+func nobody(t testing.TB) kerneltest.Subject {
+	t.Helper()
+	if os.Geteuid() != kerneltest.Nobody {
+		kerneltest.Require(t, kerneltest.Cap(unix.CAP_SETUID), kerneltest.Cap(unix.CAP_SETGID))
+	}
+	return kerneltest.Subject{UID: kerneltest.Nobody}
 }
 
 // envBad lets the test run whose failure another test looks at.

@@ -78,6 +78,7 @@ func TestMount(t *testing.T) {
 
 func TestForeignProcess(t *testing.T) {
 	var pid int
+	nobody(t)
 	t.Run("alive", func(t *testing.T) {
 		pid = kerneltest.ForeignProcess(t, kerneltest.Nobody)
 		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
