@@ -176,6 +176,22 @@ type words []string
 func (w *words) String() string     { return strings.Join(*w, " and ") }
 func (w *words) Set(s string) error { *w = append(*w, s); return nil }
 
+// What only children run is covered: of other users, in a sandbox, and without go test.
+func TestCoverage(t *testing.T) {
+	t.Parallel()
+	kerneltest.Require(t, kerneltest.Program("go"))
+	dir := t.TempDir()
+	build := exec.Command("go", "test", "-c", "-cover", "-o", filepath.Join(dir, "covered.test"), "./testdata/covered")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	out, err := build.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	run := exec.Command(filepath.Join(dir, "covered.test"), "-test.coverprofile="+filepath.Join(dir, "profile"))
+	run.Env = append(os.Environ(), "GOCOVERDIR=")
+	out, err = run.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	require.Contains(t, string(out), "coverage: 75.0% of statements", "one function of four runs nowhere")
+}
+
 // A child that hangs ends before its parent does, and says where.
 func TestChildHangs(t *testing.T) {
 	t.Parallel()

@@ -274,7 +274,7 @@ func (p *childProcess) run(t testing.TB, s Subject, f func(*C) (any, error)) {
 		if s.Prepare != nil {
 			s.Prepare(c)
 		}
-		if err := s.becomeProcess(); err != nil {
+		if err := withCoverage(s).becomeProcess(); err != nil {
 			_ = c.wire.send(frame{Op: opFail, Text: err.Error()})
 			c.FailNow()
 		}
@@ -298,7 +298,6 @@ func (p *childProcess) run(t testing.TB, s Subject, f func(*C) (any, error)) {
 		}
 	})
 	end.Failed, end.Now = c.Failed() || !ok, c.now
-	end.Cover = counters()
 	if err := p.wire.send(end); err != nil {
 		fmt.Fprintln(os.Stderr, "kerneltest: to the parent:", err)
 		os.Exit(3)

@@ -128,6 +128,10 @@ func start(t testing.TB, s Subject, f func(*C) (any, error)) *outcome {
 		t.Fatalf("kerneltest: %v", err)
 	}
 
+	cover, err := newCoverage(scratch)
+	if err != nil {
+		t.Fatalf("kerneltest: coverage: %v", err)
+	}
 	w, theirs, err := newSocket()
 	if err != nil {
 		t.Fatalf("kerneltest: %v", err)
@@ -141,6 +145,7 @@ func start(t testing.TB, s Subject, f func(*C) (any, error)) *outcome {
 			cmd.Env = append(cmd.Env, envEnd+"="+end.Format(time.RFC3339Nano))
 		}
 	}
+	cmd.Env = append(cmd.Env, cover.env()...)
 	if now, err := os.Getwd(); err == nil && now != startDir { // the child goes there by itself
 		cmd.Dir, cmd.Env = startDir, append(cmd.Env, "PWD="+startDir)
 	}
@@ -164,6 +169,9 @@ func start(t testing.TB, s Subject, f func(*C) (any, error)) *outcome {
 		out.listen(w, tr)
 	}
 	err = cmd.Wait()
+	if cerr := cover.merge(); cerr != nil {
+		t.Errorf("kerneltest: coverage: %v", cerr)
+	}
 	out.status = cmd.ProcessState.Sys().(syscall.WaitStatus)
 	out.exit = describe(out.status)
 	if errors.Is(err, exec.ErrWaitDelay) {
@@ -240,7 +248,6 @@ func (o *outcome) listen(w *wire, tr *traceServer) {
 			}
 		case opDone:
 			o.done, o.failed, o.now, o.value = true, f.Failed, f.Now, f.Value
-			addCoverage(f.Cover)
 		}
 	}
 }

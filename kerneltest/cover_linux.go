@@ -1,41 +1,83 @@
 package kerneltest
 
 import (
-	"bytes"
-	"encoding/hex"
 	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime/coverage"
+	"slices"
 	"testing"
-	"time"
 )
 
-// counters are the coverage counters of this process, so that what only children run counts
-// too; nil without -cover. A child may be unable to write the file itself.
-func counters() []byte {
-	if testing.CoverMode() == "" {
-		return nil
+// placeForCoverage is where package testing merges counters, also for a binary that go test did
+// not start. What it returns takes it away.
+func placeForCoverage() (remove func()) {
+	dir := flag.Lookup("test.gocoverdir")
+	if testing.CoverMode() == "" || dir == nil || dir.Value.String() != "" {
+		return func() {}
 	}
-	var b bytes.Buffer
-	if err := coverage.WriteCounters(&b); err != nil {
+	made, err := os.MkdirTemp("", "kerneltest-cover-")
+	if err == nil {
+		err = dir.Value.Set(made) // where the command line is parsed later, it overrides this
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "kerneltest: coverage:", err)
-		return nil
 	}
-	return b.Bytes()
+	return func() { _ = os.RemoveAll(made) }
 }
 
-// addCoverage puts a child's counters where the end of the test run merges
-// them: into -test.gocoverdir, under the name that internal/coverage/pods
-// looks for. The hash of the binary is in the header of the data.
-func addCoverage(data []byte) {
+// A coverage is where a child leaves its counters, so that what only children run counts too: a
+// directory that every subject can write. The runtime writes them at exit, which a filter or a limit
+// may refuse. "" is none.
+type coverage string
+
+func newCoverage(scratch string) (coverage, error) {
+	if testing.CoverMode() == "" {
+		return "", nil
+	}
+	dir := filepath.Join(scratch, "coverage")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return "", err
+	}
+	return coverage(dir), os.Chmod(dir, 0o777)
+}
+
+func (c coverage) env() []string {
+	if c == "" {
+		return nil
+	}
+	return []string{"GOCOVERDIR=" + string(c)}
+}
+
+// withCoverage is the subject, whose Landlock lets the runtime write the counters: to a
+// directory that nobody else knows.
+func withCoverage(s Subject) Subject {
+	if dir := os.Getenv("GOCOVERDIR"); s.Landlock != nil && dir != "" && testing.CoverMode() != "" {
+		l := *s.Landlock
+		l.Paths = append(slices.Clone(l.Paths), LandlockPath{Path: dir, Access: l.FS})
+		s.Landlock = &l
+	}
+	return s
+}
+
+// merge puts the child's counters where the end of the test run merges them.
+func (c coverage) merge() error {
 	dir := flag.Lookup("test.gocoverdir")
-	if dir == nil || dir.Value.String() == "" || len(data) < 24 {
-		return
+	if c == "" || dir == nil || dir.Value.String() == "" {
+		return nil
 	}
-	name := fmt.Sprintf("covcounters.%s.%d.%d", hex.EncodeToString(data[8:24]), os.Getpid(), time.Now().UnixNano())
-	if err := os.WriteFile(filepath.Join(dir.Value.String(), name), data, 0o644); err != nil {
-		fmt.Fprintln(os.Stderr, "kerneltest: coverage:", err)
+	found, err := filepath.Glob(filepath.Join(string(c), "covcounters.*"))
+	if err != nil {
+		return err
 	}
+	for _, path := range found {
+		data, err := os.ReadFile(path)
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir.Value.String(), filepath.Base(path)), data, 0o644)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }

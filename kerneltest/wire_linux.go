@@ -35,7 +35,6 @@ type frame struct {
 	Failed bool            `json:"failed,omitempty"`
 	Now    bool            `json:"now,omitempty"` // ended by FailNow
 	Value  json.RawMessage `json:"value,omitempty"`
-	Cover  []byte          `json:"cover,omitempty"` // coverage counters
 	Checks []CapCheck      `json:"checks,omitempty"`
 }
 
