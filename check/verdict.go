@@ -146,7 +146,7 @@ const (
 	SetBoolean        ChangeKind = "set-boolean"       // SELinux: the boolean Name becomes Value, "on" or "off"
 	LabelPort         ChangeKind = "label-port"        // SELinux: the port Path, "8081", of the protocol Name gets the type Value
 	SignModule        ChangeKind = "sign-module"       // Path is the kernel module, "" if it is not known
-	SetKeyMask        ChangeKind = "set-key-mask"      // Path is the key's number; Value the mask that its owner gives it, Text whom that lets in
+	SetKeyMask        ChangeKind = "set-key-mask"      // Path is the key's number; Value the mask that it is given, Text whom that lets in, Name who does it
 	LinkKey           ChangeKind = "link-key"          // Path is the key's number: it is to be found from the session keyring; Text says how, if it cannot be linked itself
 	AskServer         ChangeKind = "ask-server"        // a file server decides: Name is the file system's type, Path the file, Value what was asked of it
 	AskAdministrator  ChangeKind = "ask-administrator" // nothing at this level can help; Text says who can

@@ -60,7 +60,7 @@ func Render(w *check.World, op *check.Operation, c check.Change, then string) []
 	case check.AllowDevice:
 		r.device()
 	case check.SetKeyMask:
-		r.add(check.Remedy{For: "host", Title: "let " + c.Text + " in by the key's mask (its owner does it, or CAP_SYS_ADMIN)", Commands: [][]string{{"keyctl", "setperm", c.Path, c.Value}},
+		r.add(check.Remedy{For: "host", Title: "let " + c.Text + " in by the key's mask (" + c.Name + ")", Commands: [][]string{{"keyctl", "setperm", c.Path, c.Value}},
 			Verify: [][]string{{"keyctl", "rdescribe", c.Path}}})
 	case check.LinkKey:
 		if c.Text != "" {

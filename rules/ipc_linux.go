@@ -80,6 +80,9 @@ var ipcObject = check.Probe[IPCObject]{Name: "ipc", Source: "/proc/sysvipc", Sho
 	if len(f) != 3 {
 		return IPCObject{}, fmt.Errorf("no System V object: %q", key)
 	}
+	if err := userns.Shared(k, "ipc"); err != nil { // the reader's IPC namespace is shown
+		return IPCObject{}, err
+	}
 	b, err := k.ReadFile("/proc/sysvipc/" + f[0])
 	if err != nil {
 		return IPCObject{}, err
@@ -174,7 +177,10 @@ var ipcPerms = check.Gate{Doc: &ipcPermsDoc, Run: func(p *check.Pass) check.Verd
 	if p.Op.Has("key") && p.Op.Int("key") == 0 {
 		return p.AllowFor("IPC_PRIVATE makes a new object")
 	}
+	const mustMake = unix.IPC_CREAT | unix.IPC_EXCL
 	switch cmd := p.Op.Int("cmd"); {
+	case p.Op.Has("key") && p.Op.Int("flags")&mustMake == mustMake:
+		return p.AllowFor("with IPC_EXCL an object that is there is answered with EEXIST")
 	case slices.Contains(ipcTells[p.Op.Call], cmd):
 		return p.AllowFor("anybody may ask this")
 	case ipcByPlace[p.Op.Call] == cmd && cmd != 0:
@@ -196,16 +202,21 @@ var ipcPerms = check.Gate{Doc: &ipcPermsDoc, Run: func(p *check.Pass) check.Verd
 		return p.Unknown()
 	}
 	class, granted := "others", o.Mode
-	owner := anySame(p, "uid", ids.EUID, o.UID, o.CUID)
-	switch in, ok := ipcGroup(p, ids, o); {
-	case owner == check.Unknown:
+	switch owner := anySame(p, "uid", ids.EUID, o.UID, o.CUID); owner {
+	case check.Unknown:
 		return p.UnknownFor(lookAlike)
-	case owner == check.Allows:
+	case check.Allows:
 		class, granted = "owner", o.Mode>>6
-	case !ok:
-		return p.Unknown()
-	case in:
-		class, granted = "group", o.Mode>>3
+	default:
+		in, ok := ipcGroup(p, ids, o)
+		switch {
+		case !ok:
+			return p.Unknown()
+		case in == check.Unknown && o.Mode>>3&7 != o.Mode&7:
+			return p.UnknownFor(lookAlike)
+		case in == check.Allows:
+			class, granted = "group", o.Mode>>3
+		}
 	}
 	if p.Op.Is("semop", "semtimedop") && (granted&6 == 2 || granted&6 == 4) { // to alter takes one, to wait for zero the other
 		if p.Seen == 0 {
@@ -229,12 +240,14 @@ func placedObject(p *check.Pass) check.Verdict {
 	return instead(v, check.FileMode, check.Change{Kind: check.ChangeCode, Risk: check.LowRisk, Text: "pass over it, as ipcs(1) does, or ask by a command that asks for no permission (MSG_STAT_ANY, SHM_STAT_ANY, SEM_STAT_ANY)"})
 }
 
-func ipcGroup(p *check.Pass, ids task.Creds, o IPCObject) (in, ok bool) {
-	if ids.FSGID == o.GID || ids.FSGID == o.CGID { // in_group_p
-		return true, true
+// ipcGroup is in_group_p for the object's groups.
+func ipcGroup(p *check.Pass, ids task.Creds, o IPCObject) (in check.Decision, ok bool) {
+	if in := anySame(p, "gid", ids.FSGID, o.GID, o.CGID); in == check.Allows {
+		return in, true
 	}
 	groups, ok := task.Groups.Read(p, "")
-	return slices.Contains(groups.List, o.GID) || slices.Contains(groups.List, o.CGID), ok
+	list := append([]uint32{ids.FSGID}, groups.List...)
+	return either(anySame(p, "gid", o.GID, list...), anySame(p, "gid", o.CGID, list...)), ok
 }
 
 var ipcOwnerDoc = check.Doc{
@@ -344,6 +357,8 @@ var hugePages = check.Gate{Doc: &hugePagesDoc, Param: "CAP_IPC_LOCK", Run: func(
 		switch o, ok := ipcObject.Read(p, ipcKey(p.Op)); {
 		case ok && !o.Absent:
 			return p.AllowFor("the object is there already")
+		case p.Op.Int("flags")&unix.IPC_CREAT == 0 && p.Seen == 0:
+			return p.AllowFor("without IPC_CREAT none is made")
 		case !ok && p.Seen == 0:
 			return p.Unknown()
 		}

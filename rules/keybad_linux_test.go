@@ -49,6 +49,30 @@ func TestKeysOfNoSense(t *testing.T) {
 	})
 }
 
+// TestKeysNotReached: a keyring that the refused call did not come to is not made by the diagnosis.
+func TestKeysNotReached(t *testing.T) {
+	kerneltest.Require(t, kerneltest.Root)
+	uid := kerneltest.Once(t, func() int { return 1e6 + rand.IntN(1e6) })
+	ids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: 1}, {ContainerID: 1, HostID: uid, Size: 1}}
+	kerneltest.Child(t, kerneltest.Subject{Cloneflags: unix.CLONE_NEWUSER, UID: 1, UIDMap: ids, GIDMap: ids, Prepare: keyOfRoot("keyring", possessorAll|ownerAll)}, func(c *kerneltest.C) {
+		const user = unix.KEY_SPEC_USER_KEYRING
+		for o, try := range map[*eperm.Operation]func() error{
+			ptr(op.KeyctlLink(user, theKey)):                func() error { return keyctl(unix.KEYCTL_LINK, user, theKey) },
+			ptr(op.KeyctlMove(theKey, user, user)):          func() error { return keyctl(unix.KEYCTL_MOVE, theKey, user, user, 0) },
+			ptr(op.KeyctlSearch(theKey, "user", "x", user)): func() error { _, err := unix.KeyctlSearch(theKey, "user", "x", user); return err },
+		} {
+			err := try()
+			require.ErrorIs(c, err, unix.EACCES)
+			require.NotNil(c, eperm.Explain(err, *o))
+			b, err := os.ReadFile("/proc/key-users")
+			require.NoError(c, err)
+			require.NotContains(c, string(b), "    1:", "%v has made a keyring", *o)
+		}
+	})
+}
+
+func ptr[T any](v T) *T { return &v }
+
 // TestKeysOfAnotherTask: whether another task possesses a key is not to be seen.
 func TestKeysOfAnotherTask(t *testing.T) {
 	kerneltest.Require(t, kerneltest.Root)

@@ -1,11 +1,13 @@
 package rules_test
 
 import (
+	"errors"
 	"os"
 	"runtime"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 	"unsafe"
 
 	"github.com/stretchr/testify/require"
@@ -194,6 +196,32 @@ func keyCases() []live {
 		{ids: "k.keys.EPERM.3", name: "add_key to a restricted keyring", subject: nobody, try: func(d string) error {
 			return closedRing(d, func() error { _, err := addKey("user", "y", theKey); return err })
 		}, op: func(string) eperm.Operation { return op.AddKey("user", "y", theKey) }, errno: unix.EPERM, cause: eperm.State, cap: none, says: "is restricted", flip: openTheWay},
+		{name: "KEYCTL_GET_PERSISTENT to a restricted keyring", subject: kerneltest.Subject{Root: true}, try: func(d string) error {
+			return closedRing(d, func() error { return keyctl(unix.KEYCTL_GET_PERSISTENT, -1, theKey) })
+		}, op: func(string) eperm.Operation { return op.KeyctlGetPersistent(-1, theKey) }, errno: unix.EPERM, cause: eperm.State, cap: none, says: "is restricted", flip: openTheWay},
+		{name: "add_key, over a key that grants no write", subject: nobody, try: func(d string) error {
+			return ringOf(d, possessorAll&^0x04000000|ownerAll&^0x00040000, func() error { _, err := addKey("user", "own", theKey); return err })
+		}, op: func(string) eperm.Operation { return op.AddKey("user", "own", theKey) }, errno: unix.EACCES, cause: eperm.State, cap: none, says: "take the one that is there out of the keyring first", flip: openTheWay},
+		{name: "add_key, over a key that is not shown", subject: nobody, try: func(d string) error {
+			return ringOf(d, 0x20000000, func() error { _, err := addKey("user", "own", theKey); return err })
+		}, op: func(string) eperm.Operation { return op.AddKey("user", "own", theKey) }, errno: unix.EACCES, cause: eperm.State, cap: none, sure: eperm.Likely, says: "is in keyring", flip: openTheWay},
+		{name: "add_key, over an expired key", subject: nobody, try: func(d string) error {
+			return ringOf(d, possessorAll&^0x04000000|ownerAll&^0x00040000, func() error {
+				if err := expire(keyOwn); err != nil {
+					return err
+				}
+				_, err := addKey("user", "own", theKey)
+				return err
+			})
+		}, op: func(string) eperm.Operation { return op.AddKey("user", "own", theKey) }, errno: unix.EACCES, cause: eperm.State, cap: none, says: "does not grant write to its owner", flip: openTheWay},
+		revokedKey("KEYCTL_READ of a revoked key", mine|view|search, mine|read),
+		revokedKey("KEYCTL_READ of a revoked key that is not shown", mine, mine|read),
+		{name: "KEYCTL_ASSUME_AUTHORITY, no keyring to search", subject: kerneltest.Subject{UID: 65534, Prepare: func(c *kerneltest.C) {
+			ownSession(c)
+			require.NoError(c, unix.KeyctlSetperm(session, possessorAll&^0x08000000|ownerAll))
+		}}, try: func(string) error { return keyctl(unix.KEYCTL_ASSUME_AUTHORITY, 5) }, op: always(op.KeyctlKey(unix.KEYCTL_ASSUME_AUTHORITY, 5)),
+			errno: unix.EACCES, cause: eperm.State, cap: none, sure: eperm.Likely, says: "grants this thread search",
+			freed: func(s kerneltest.Subject) kerneltest.Subject { s.Prepare = ownSession; return s }, then: unix.ENOKEY},
 		{ids: "k.keys.EPERM.4", name: "KEYCTL_INVALIDATE of what is kept", try: func(string) error { theKey = revokedCertificates(); return keyctl(unix.KEYCTL_INVALIDATE, theKey) },
 			op: func(string) eperm.Operation { return op.KeyctlKey(unix.KEYCTL_INVALIDATE, theKey) }, errno: unix.EPERM, cause: eperm.State, cap: none, says: "KEY_FLAG_KEEP", needs: keptKeyring},
 	}
@@ -239,6 +267,56 @@ func closedRing(dir string, f func() error) (err error) {
 		}
 	}
 	return f()
+}
+
+// keyOwn is the key in the keyring of ringOf.
+var keyOwn int
+
+// ringOf makes a keyring with the key "own", which has that mask unless the way is open.
+func ringOf(dir string, mask uint32, f func() error) (err error) {
+	if theKey, err = addKey("keyring", "ring", process); err != nil {
+		return err
+	}
+	if keyOwn, err = addKey("user", "own", theKey); err != nil {
+		return err
+	}
+	if !isFree(dir) {
+		if err := unix.KeyctlSetperm(keyOwn, mask); err != nil {
+			return err
+		}
+	}
+	return f()
+}
+
+// expire waits until a key has expired.
+func expire(id int) error {
+	if err := keyctl(unix.KEYCTL_SET_TIMEOUT, id, 1); err != nil {
+		return err
+	}
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if err := keyctl(unix.KEYCTL_DESCRIBE, id, 0, 0); errors.Is(err, unix.EKEYEXPIRED) {
+			return nil
+		}
+	}
+	return errors.New("the key does not expire")
+}
+
+// revokedKey is the reading of a key of root's that is revoked: what it grants comes first.
+func revokedKey(name string, mask, then uint32) live {
+	onKey := func(id int) error { return keyctl(unix.KEYCTL_READ, id, 0, 0) }
+	l := maskCase("", name, "user", mask, then, onKey, func(id int) eperm.Operation { return op.KeyctlKey(unix.KEYCTL_READ, id) })
+	revoking := func(s kerneltest.Subject) kerneltest.Subject {
+		prepare := s.Prepare
+		s.Prepare = func(c *kerneltest.C) {
+			prepare(c)
+			require.NoError(c, keyctl(unix.KEYCTL_REVOKE, theKey))
+		}
+		return s
+	}
+	freed := l.freed
+	l.subject, l.freed = revoking(l.subject), func(s kerneltest.Subject) kerneltest.Subject { return revoking(freed(s)) }
+	l.says = "revoked or has expired"
+	return l.butThen(unix.EKEYREVOKED)
 }
 
 // sessionOfRoot is what is left of root's session after su(1) or sudo(8).

@@ -65,7 +65,11 @@ var keyIs = check.Probe[keyState]{Name: "key", Source: "keyctl(KEYCTL_DESCRIBE)"
 		return keyState{}, fmt.Errorf("key %.40q: %w", key, err)
 	}
 	if !k.Self() {
-		return keyListed(k, id)
+		s, dead, err := keyListed(k, id)
+		if dead {
+			s = keyState{Absent: true}
+		}
+		return s, err
 	}
 	var s keyState
 	text, err := unix.KeyctlString(unix.KEYCTL_DESCRIBE, id)
@@ -101,7 +105,7 @@ var keyGrants = check.Probe[task.Flag]{Name: "key_grants", Source: "keyctl(KEYCT
 		_, err = unix.KeyctlBuffer(unix.KEYCTL_READ, id, nil, 0)
 	}
 	switch {
-	case err == nil, errors.Is(err, unix.EOPNOTSUPP): // a type that cannot be read says so after the check
+	case err == nil, errors.Is(err, unix.EOPNOTSUPP), what == "read" && (errors.Is(err, unix.EKEYREVOKED) || errors.Is(err, unix.EKEYEXPIRED)): // said after the check
 		return task.Flag{Set: true}, nil
 	case errors.Is(err, unix.EACCES):
 		return task.Flag{}, nil
@@ -173,21 +177,32 @@ func parseKey(text string) (keyState, error) {
 	return keyState{Type: f[0], Name: f[4], UID: uint32(uid), GID: uint32(gid), Mask: uint32(mask)}, nil
 }
 
-// keyListed is a key as /proc/keys shows it to this process, for another task.
-func keyListed(k *check.Kernel, id int) (keyState, error) {
+// keyLine is a key as /proc/keys shows it, by its number: also one that has expired.
+var keyLine = check.Probe[keyState]{Name: "key_line", Source: "/proc/keys", Show: keyState.show, Live: func(k *check.Kernel, key string) (keyState, error) {
+	id, err := strconv.Atoi(key)
+	if err != nil {
+		return keyState{}, fmt.Errorf("key %.40q: %w", key, err)
+	}
+	s, _, err := keyListed(k, id)
+	return s, err
+}}
+
+// keyListed is a key as /proc/keys shows it to this process, and whether it is revoked or has expired.
+func keyListed(k *check.Kernel, id int) (s keyState, dead bool, err error) {
 	if id <= 0 {
-		return keyState{}, errors.New("which keyring that is, only the thread itself can ask")
+		return s, false, errors.New("which keyring that is, only the thread itself can ask")
 	}
 	text, err := k.ReadText("/proc/keys")
 	if err != nil {
-		return keyState{}, err
+		return s, false, err
 	}
 	for line := range strings.Lines(text) {
 		if s, serial, ok := parseListed(line); ok && serial == id {
-			return s, nil
+			f := strings.Fields(line)
+			return s, strings.ContainsAny(f[1], "RDi") || f[3] == "expd", nil
 		}
 	}
-	return keyState{}, errors.New("/proc/keys does not show it to this process")
+	return s, false, errors.New("/proc/keys does not show it to this process")
 }
 
 // parseListed reads a line of /proc/keys (proc_keys(5)).
@@ -203,7 +218,10 @@ func parseListed(line string) (s keyState, serial int, ok bool) {
 	if errors.Join(err1, err2, err3, err4) != nil {
 		return s, 0, false
 	}
-	name, _, _ := strings.Cut(strings.Join(f[8:], " "), ":")
+	name := strings.Join(f[8:], " ")
+	if end := strings.LastIndex(name, ":"); end >= 0 { // what is behind it, the type writes
+		name = name[:end]
+	}
 	return keyState{Type: f[7], Name: name, UID: uint32(uid), GID: uint32(gid), Mask: uint32(mask)}, int(n), true
 }
 

@@ -29,8 +29,17 @@ var keyDoc = check.Doc{
 // A wish is what a call needs of a key: any one of the permissions.
 type wish struct {
 	any       []uint32
-	possessed bool // possession alone is enough (KEYCTL_READ)
-	root      bool // CAP_SYS_ADMIN stands in for it, for keys that the kernel marks (KEYCTL_CLEAR, KEYCTL_INVALIDATE)
+	possessed bool  // possession alone is enough (KEYCTL_READ)
+	root      bool  // CAP_SYS_ADMIN stands in for it, for keys that the kernel marks (KEYCTL_CLEAR, KEYCTL_INVALIDATE)
+	held      *tell // where something else than a search decides whether the key is possessed
+}
+
+// possesses is the function possesses, unless that is decided already.
+func (w wish) possesses(p *check.Pass, s keyState, id int64, own uint32) tell {
+	if w.held != nil {
+		return *w.held
+	}
+	return possesses(p, s, id, own)
 }
 
 func (w wish) String() string {
@@ -61,7 +70,10 @@ func grants(arg string, w wish) []check.Gate {
 			return p.AllowFor("none is given")
 		}
 		s, v, ok := readKey(p, id)
-		if !ok {
+		switch {
+		case s.Absent && w.possessed:
+			return w.dead(p, id)
+		case !ok:
 			return v
 		}
 		return w.judge(p, id, s)
@@ -70,6 +82,36 @@ func grants(arg string, w wish) []check.Gate {
 }
 
 func needs(arg string, any ...uint32) []check.Gate { return grants(arg, wish{any: any}) }
+
+// A lookup is what a call needs of the key of an argument.
+type lookup struct {
+	arg string
+	any uint32
+}
+
+// inTurn is gates on keys that the kernel looks up one after another: where looking at one
+// could make a keyring, it is left until those before are known to have been passed.
+func inTurn(lookups ...lookup) (out []check.Gate) {
+	var before []func(*check.Pass) check.Verdict
+	for _, l := range lookups {
+		gates, arg := needs(l.arg, l.any), l.arg
+		run, passed := gates[0].Run, slices.Clone(before)
+		gates[0].Run = func(p *check.Pass) check.Verdict {
+			id := p.Op.Int(arg)
+			if p.Seen != 0 && (id == specSession || id == specUser || id == specUserSession) {
+				for _, earlier := range passed {
+					if earlier(p).Decision != check.Allows {
+						return p.UnknownFor("whether the call came so far is not known, and to look at " + keyNamed(id, keyState{}) + " could make it")
+					}
+				}
+			}
+			return run(p)
+		}
+		before = append(before, run)
+		out = append(out, gates...)
+	}
+	return out
+}
 
 // judge is key_task_permission.
 func (w wish) judge(p *check.Pass, id int64, s keyState) check.Verdict {
@@ -82,7 +124,7 @@ func (w wish) judge(p *check.Pass, id int64, s keyState) check.Verdict {
 	}
 	var allowed, refused, unsure bool
 	for _, own := range classes {
-		has := possesses(p, s, id, own.bits)
+		has := w.possesses(p, s, id, own.bits)
 		for _, possessed := range []bool{false, true} {
 			if has == yes && !possessed || has == no && possessed {
 				continue
@@ -123,10 +165,13 @@ func (w wish) deny(p *check.Pass, id int64, s keyState, own keyClass) check.Verd
 	reason := fmt.Sprintf("%s (owner %d:%d, mask %08x) does not grant %s to %s", keyNamed(id, s), s.UID, s.GID, s.Mask, w, own.who)
 	var changes []check.Change
 	pos := s.Mask >> 24
-	switch has := possesses(p, s, id, own.bits); {
+	switch has := w.possesses(p, s, id, own.bits); {
 	case has == yes:
 		reason += ", nor to who possesses it"
-	case w.granted(own.bits, pos, true):
+	case w.held != nil || !w.granted(own.bits, pos, true):
+	case (own.bits|pos)&keySearch == 0:
+		reason += "; who possesses it could, but nobody finds it who is not granted search"
+	default:
 		reason += "; who possesses it could, but this thread does not find it from its keyrings"
 		c := check.Change{Kind: check.LinkKey, Path: strconv.FormatInt(id, 10), Risk: check.LowRisk, Text: "link the keyring that holds it into the session's (keyctl link @u @s for what lies in the user's keyring)"}
 		if own.bits&keyLink != 0 {
@@ -134,10 +179,41 @@ func (w wish) deny(p *check.Pass, id int64, s keyState, own keyClass) check.Verd
 		}
 		changes = append(changes, c)
 	}
+	if s.Mask&(keySetattr<<24|keySetattr<<16|keySetattr<<8|keySetattr) == 0 {
+		return p.Deny(reason+"; its mask stays as it is, since it grants setattr to nobody", append(changes, check.Change{Kind: check.ChangeCode, Text: "make another key with a mask that grants it (add_key, then keyctl setperm)"})...)
+	}
 	key, bit := strconv.FormatInt(id, 10), w.any[0]<<own.shift
-	changes = append(changes, check.Change{Kind: check.SetKeyMask, Path: key, Value: fmt.Sprintf("0x%08x", s.Mask|bit), Risk: check.MediumRisk, Text: own.who,
-		Assume: []check.Assumption{check.Assume(&keyIs, key, func(s keyState) keyState { s.Mask |= bit; return s })}})
-	return p.Deny(reason, changes...)
+	return p.Deny(reason, append(changes, check.Change{Kind: check.SetKeyMask, Path: key, Name: whoSets(s), Value: fmt.Sprintf("0x%08x", s.Mask|bit), Risk: check.MediumRisk, Text: own.who,
+		Assume: []check.Assumption{check.Assume(&keyIs, key, func(s keyState) keyState { s.Mask |= bit; return s })}})...)
+}
+
+// whoSets is who can change the mask of a key (keyctl_setperm_key): setattr and to own it, or CAP_SYS_ADMIN in place of the latter.
+func whoSets(s keyState) string {
+	switch {
+	case s.Mask>>16&keySetattr != 0:
+		return "its owner does it"
+	case s.Mask>>24&keySetattr != 0:
+		return "its owner does it, in a session that finds the key from its keyrings"
+	}
+	return "CAP_SYS_ADMIN and setattr do it, which the mask does not grant to the owner"
+}
+
+// dead judges the reading of a key that is revoked or has expired, which is looked at after what it grants (keyctl_read_key).
+func (w wish) dead(p *check.Pass, id int64) check.Verdict {
+	if id < 0 {
+		return p.AllowFor("it is possessed")
+	}
+	switch f, ok := keyGrants.Read(p, "read "+strconv.FormatInt(id, 10)); {
+	case ok && f.Set:
+		return p.AllowFor("it grants " + w.String() + "; that it is revoked or has expired is another errno")
+	case ok && keysLabelled(p):
+		return p.UnknownFor("whether its mask or a security module refuses is not shown, since it is revoked or has expired")
+	case ok:
+		return p.Deny(keyNamed(id, keyState{})+", which is revoked or has expired, grants this thread no "+w.String(), check.Change{Kind: check.ChangeCode, Text: "have the key made again (add_key, request_key): it is of no use to anybody any more"})
+	case p.Seen == 0 && p.World.Task().Self:
+		return p.AllowFor("there is no such key, which is another errno")
+	}
+	return p.UnknownFor(keyNamed(id, keyState{}) + " is not there any more, revoked or expired")
 }
 
 // hidden judges a key that is not even described: what was refused there, or is refused when it is tried.

@@ -26,7 +26,7 @@ func keyctl(name, doc string, cmds []int64, gates ...any) check.Rule {
 var keyRules = []check.Rule{
 	{
 		Name: "add_key", Calls: []string{"add_key"}, Doc: "add a key to a keyring",
-		Gates: check.Gates(seccomp.Filter, known("type"), keyType, keyName, needs("keyring", keyWrite), restricted),
+		Gates: check.Gates(seccomp.Filter, known("type"), keyType, keyName, needs("keyring", keyWrite), restricted, keyUpdated),
 	},
 	{
 		Name: "request_key", Calls: []string{"request_key"}, Doc: "find a key, or have it made",
@@ -39,26 +39,32 @@ var keyRules = []check.Rule{
 	keyctl("revoke", "revoke a key", []int64{unix.KEYCTL_REVOKE}, needs("key", keyWrite, keySetattr), kept),
 	keyctl("invalidate", "have a key taken away", []int64{unix.KEYCTL_INVALIDATE}, grants("key", wish{any: []uint32{keySearch}, root: true}), kept),
 	keyctl("clear", "empty a keyring", []int64{unix.KEYCTL_CLEAR}, grants("keyring", wish{any: []uint32{keyWrite}, root: true}), kept),
-	keyctl("link", "link a key to a keyring", []int64{unix.KEYCTL_LINK}, needs("keyring", keyWrite), needs("key", keyLink), restricted),
+	keyctl("link", "link a key to a keyring", []int64{unix.KEYCTL_LINK}, inTurn(lookup{"keyring", keyWrite}, lookup{"key", keyLink}), restricted),
 	keyctl("unlink", "unlink a key from a keyring", []int64{unix.KEYCTL_UNLINK}, needs("keyring", keyWrite), kept),
-	keyctl("move", "move a key to another keyring", []int64{unix.KEYCTL_MOVE}, needs("key", keyLink), needs("from", keyWrite), needs("keyring", keyWrite), restricted),
+	keyctl("move", "move a key to another keyring", []int64{unix.KEYCTL_MOVE}, inTurn(lookup{"key", keyLink}, lookup{"from", keyWrite}, lookup{"keyring", keyWrite}), restricted),
 	keyctl("describe", "see whose a key is", []int64{unix.KEYCTL_DESCRIBE, unix.KEYCTL_WATCH_KEY}, needs("key", keyView)),
-	keyctl("search", "search a keyring", []int64{unix.KEYCTL_SEARCH}, keyType, needs("keyring", keySearch), needs("dest", keyWrite), keyFound, restricted),
+	keyctl("search", "search a keyring", []int64{unix.KEYCTL_SEARCH}, keyType, inTurn(lookup{"keyring", keySearch}, lookup{"dest", keyWrite}), keyFound, restricted),
 	keyctl("read", "read what a key holds", []int64{unix.KEYCTL_READ}, grants("key", wish{any: []uint32{keyRead}, possessed: true})),
-	keyctl("chown", "give a key to another user", []int64{unix.KEYCTL_CHOWN}, needs("key", keySetattr), lsm.Asked(keyChown)),
+	keyctl("chown", "give a key to another user", []int64{unix.KEYCTL_CHOWN}, check.When(chowns, check.Gates(needs("key", keySetattr), lsm.Asked(keyChown))...)),
 	keyctl("setperm", "change a key's mask", []int64{unix.KEYCTL_SETPERM}, needs("key", keySetattr), lsm.Asked(keySetperm)),
 	keyctl("instantiate", "make a key that was requested", []int64{unix.KEYCTL_INSTANTIATE, unix.KEYCTL_INSTANTIATE_IOV, unix.KEYCTL_NEGATE, unix.KEYCTL_REJECT},
 		authority, check.When(func(o *check.Operation) bool { return o.Int("keyring") > 0 }, needs("keyring", keyWrite)...)),
 	keyctl("timeout", "let a key expire", []int64{unix.KEYCTL_SET_TIMEOUT}, needs("key", keySetattr), kept),
-	keyctl("label", "see a key's label", []int64{unix.KEYCTL_GET_SECURITY}, answering(needs("key", keyView), syscall.ENOKEY)), // keyctl_get_security looks for an authorisation key then
+	keyctl("label", "see a key's label", []int64{unix.KEYCTL_GET_SECURITY}, answering(needs("key", keyView), syscall.ENOKEY), keySearched), // keyctl_get_security looks for an authorisation key then
 	keyctl("parent", "give the session keyring to the parent", []int64{unix.KEYCTL_SESSION_TO_PARENT}, ofSession(needs("key", keyLink)), keyParent),
-	keyctl("persistent", "get a persistent keyring", []int64{unix.KEYCTL_GET_PERSISTENT}, lsm.Asked(persistent), needs("keyring", keyWrite)),
+	keyctl("persistent", "get a persistent keyring", []int64{unix.KEYCTL_GET_PERSISTENT}, lsm.Asked(persistent), needs("keyring", keyWrite), restricted),
+	keyctl("assume", "assume the authority to make a key", []int64{unix.KEYCTL_ASSUME_AUTHORITY}, keySearched, lsm.Hooks(lsm.Other, "key_permission")),
 	keyctl("dh", "compute a shared secret", []int64{unix.KEYCTL_DH_COMPUTE}, needs("key", keyRead), needs("prime", keyRead), needs("base", keyRead)),
 	keyctl("restrict", "restrict what a keyring takes", []int64{unix.KEYCTL_RESTRICT_KEYRING}, needs("keyring", keySetattr), keyType),
 	{
 		Name: "keyctl", Calls: []string{"keyctl"}, Doc: "use the kernel's keys",
 		Gates: check.Gates(seccomp.Filter, known("cmd")),
 	},
+}
+
+// chowns says whether an id is to change: with none the key is not looked at.
+func chowns(o *check.Operation) bool {
+	return !o.Has("uid") || !o.Has("gid") || o.Int("uid") != -1 || o.Int("gid") != -1
 }
 
 // ofSession is gates on the session keyring, which the operation does not name.

@@ -21,10 +21,10 @@ var queueRules = []check.Rule{
 		Gates: check.Gates( // ipc/mqueue.c:do_mq_open → lookup_one_len, prepare_open, dentry_open
 			seccomp.Filter, known("queue"), queueName,
 			queueSeen,
-			queued(dac.Want(check.Parent, func(*check.Operation) uint32 { return 1 })),
-			check.When(makesQueue, queued(whenMissing(dac.Write(check.Parent))...)...), // vfs_mkobj → may_create
-			queued(dac.Want(check.Target, queueMode)),                                  // prepare_open
-			queued(lsm.Permission(check.Target, queueMode)...),
+			queued(until(6, 16, dac.Want(check.Parent, func(*check.Operation) uint32 { return 1 }))), // since then the directory is searched without a check (lookup_noperm)
+			check.When(makesQueue, queued(whenMissing(dac.Write(check.Parent))...)...),               // vfs_mkobj → may_create
+			check.When(opensQueue, queued(dac.Want(check.Target, queueMode))...),                     // prepare_open
+			check.When(opensQueue, queued(lsm.Permission(check.Target, queueMode)...)...),
 			lsm.Hooks(lsm.File, "file_open"),
 		),
 	},
@@ -32,7 +32,7 @@ var queueRules = []check.Rule{
 		Name: "mq_unlink", Calls: []string{"mq_unlink"}, Doc: "remove a POSIX message queue",
 		Gates: check.Gates( // ipc/mqueue.c:mq_unlink → lookup_one_len, vfs_unlink → may_delete
 			seccomp.Filter, known("queue"), queueName,
-			queueSeen, queued(dac.Write(check.Parent)), queued(stickyQueue),
+			queueSeen, queued(whenExists(check.Target, dac.Write(check.Parent))), queued(stickyQueue),
 			queued(lsm.Permission(check.Parent, func(*check.Operation) uint32 { return 3 })...),
 			lsm.Hooks(lsm.File, "inode_unlink"),
 		),
@@ -70,7 +70,7 @@ func queuesIn(table string) (point string) {
 
 var queueNameDoc = check.Doc{
 	ID: "queue.name", Title: "name of one component",
-	Text:   "The name of a message queue is one component: not empty, not '.' or '..', no slash. The slash that mq_overview(7) puts before it is taken away by the C library.",
+	Text:   "The name of a message queue is one component: not '.' or '..', no slash. The slash that mq_overview(7) puts before it is taken away by the C library.",
 	Kernel: "fs/namei.c:lookup_one_common",
 	Man:    "mq_overview(7)",
 	Cause:  check.State,
@@ -93,8 +93,11 @@ func badQueueName(name string) string {
 var queueName = check.Gate{Doc: &queueNameDoc, Run: func(p *check.Pass) check.Verdict {
 	name := p.Op.Str("queue")
 	bad := badQueueName(name)
-	if !p.Op.Has("queue") || bad == "" {
+	switch {
+	case !p.Op.Has("queue") || bad == "":
 		return p.Allow()
+	case name == "":
+		return p.AllowFor("an empty name is answered with ENOENT")
 	}
 	text := "give it a name of one component"
 	if plain, ok := strings.CutPrefix(name, "/"); ok && badQueueName(plain) == "" {
@@ -139,6 +142,12 @@ var queueSeen = check.Gate{Doc: &queueSeenDoc, Run: func(p *check.Pass) check.Ve
 	return p.UnknownFor("whether " + at + " shows the queues of this IPC namespace is told nowhere")
 }}
 
+// opensQueue says whether a queue that is there is opened, not answered with EEXIST.
+func opensQueue(o *check.Operation) bool {
+	const mustMake = unix.O_CREAT | unix.O_EXCL
+	return o.Int("flags")&mustMake != mustMake
+}
+
 func makesQueue(o *check.Operation) bool { return o.Int("flags")&unix.O_CREAT != 0 }
 
 // onQueue is the same look at the queue's file in a mounted file system of queues.
@@ -162,6 +171,9 @@ func queued(gates ...check.Gate) []check.Gate {
 			for i := range v.Changes {
 				if c := v.Changes[i]; c.Kind == check.AddACL || c.Kind == check.ChangeMode && strings.HasPrefix(c.Value, "o+") { // this file system has no ACLs
 					v.Changes[i] = check.Change{Kind: check.ChangeCode, Risk: check.LowRisk, Text: "let the owner change its mode or group (fchmod, fchown on the queue's descriptor), or make it with a mode that includes this user"}
+					if c.Path == dir.To {
+						v.Changes[i].Text = "let the owner of the directory of queues change its mode or group (chmod, chgrp of " + check.Printable(dir.To) + ")"
+					}
 				}
 			}
 			return v

@@ -36,8 +36,8 @@ func (s Setting) Int() (int, bool) {
 
 // Value is a sysctl by its dotted name, the key: "kernel.yama.ptrace_scope".
 var Value = check.Probe[Setting]{Name: "sysctl", Source: "/proc/sys", Show: Setting.show, Live: func(k *check.Kernel, key string) (Setting, error) {
-	if strings.HasPrefix(key, "net.") { // the reader's network namespace is shown
-		if err := userns.Shared(k, "net"); err != nil {
+	if kind := namespaceOf(key); kind != "" { // the reader's namespace is shown
+		if err := userns.Shared(k, kind); err != nil {
 			return Setting{}, err
 		}
 	}
@@ -54,6 +54,19 @@ var Value = check.Probe[Setting]{Name: "sysctl", Source: "/proc/sys", Show: Sett
 	}
 	return Setting{Text: strings.TrimSpace(string(b))}, nil
 }}
+
+// namespaceOf is the kind of namespace that has the setting of its own; "" for those of the machine.
+func namespaceOf(key string) string {
+	switch {
+	case strings.HasPrefix(key, "net."):
+		return "net"
+	case strings.HasPrefix(key, "kernel.msg"), strings.HasPrefix(key, "kernel.shm"), key == "kernel.sem", key == "kernel.auto_msgmni", strings.HasPrefix(key, "fs.mqueue."):
+		return "ipc"
+	case strings.HasPrefix(key, "user."):
+		return "user"
+	}
+	return ""
+}
 
 // File is the path of a sysctl's file.
 func File(name string) string {
