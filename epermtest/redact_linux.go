@@ -11,6 +11,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/go-eperm/eperm/check"
 )
 
 // secrets are the names that must not be in a recorded world.
@@ -91,10 +93,13 @@ type redactor struct {
 	words []*regexp.Regexp
 	stead []string
 	links bool // this line may hold relative paths
+
+	relatives map[string]bool // the relative paths of the operation, and the directories on them
+	inHome    bool            // the working directory is in a home: so is what these name
 }
 
 func newRedactor(who secrets) *redactor {
-	r := &redactor{who: who, names: map[string]string{}, homes: map[string]string{}}
+	r := &redactor{who: who, names: map[string]string{}, homes: map[string]string{}, relatives: map[string]bool{}}
 	parts := []string{`/home/[^/\s"',:;]+`, `/var/home/[^/\s"',:;]+`, `/root\b`}
 	longest := func(a, b string) int { return len(b) - len(a) }
 	for _, h := range slices.SortedFunc(slices.Values(who.homes), longest) {
@@ -133,6 +138,11 @@ func (r *redactor) lines(text string) (string, error) {
 		switch head {
 		case "eperm", "task", "errno":
 		case "op":
+			o, err := check.ParseOperation(rest)
+			if err != nil {
+				return "", fmt.Errorf("redact %q: %w", line, err)
+			}
+			r.learn(o)
 			call, args, _ := strings.Cut(rest, " ")
 			line = strings.TrimRight("op "+call+" "+r.fields(args), " ")
 		default:
@@ -145,6 +155,9 @@ func (r *redactor) lines(text string) (string, error) {
 				return "", fmt.Errorf("redact %q: %w", line, err)
 			}
 			value := strings.TrimPrefix(rest[len(quoted):], " ")
+			if home, ok := strings.CutPrefix(value, "to="); ok && head == "cwd" {
+				_, _, r.inHome = r.split(strings.Trim(home, `"`))
+			}
 			if fault, ok := strings.CutPrefix(value, "! "); ok {
 				value = "! " + r.fault(fault)
 			} else {
@@ -153,7 +166,11 @@ func (r *redactor) lines(text string) (string, error) {
 			if head == "sysctl" && (key == "kernel.hostname" || key == "kernel.domainname") {
 				value = "text=host"
 			}
-			if head != "sysctl" { // the kernel's names, on a host called vm too
+			switch {
+			case head == "sysctl" || head == "ns" || head == "label" || head == "bounding": // the kernel's names, on a host called vm too
+			case r.relatives[key]:
+				key = r.beneath(key)
+			default:
 				key = r.value(key)
 			}
 			line = strings.TrimRight(head+" "+strconv.Quote(key)+" "+value, " ")
@@ -161,6 +178,33 @@ func (r *redactor) lines(text string) (string, error) {
 		b.WriteString(line + "\n")
 	}
 	return b.String(), nil
+}
+
+// learn keeps the relative paths of an operation.
+func (r *redactor) learn(o check.Operation) {
+	for _, a := range o.Args {
+		if a.Name != "path" && a.Name != "newpath" && a.Name != "source" && a.Name != "target" {
+			continue
+		}
+		for p := a.Str; p != "" && !strings.HasPrefix(p, "/"); p = p[:max(strings.LastIndexByte(p, '/'), 0)] {
+			r.relatives[p] = true
+		}
+	}
+	for _, s := range o.Steps {
+		r.learn(s)
+	}
+}
+
+// beneath replaces a relative path of the operation.
+func (r *redactor) beneath(v string) string {
+	if !r.inHome || slices.Contains(strings.Split(v, "/"), "..") {
+		return r.people(r.relative(v))
+	}
+	list := strings.Split(v, "/")
+	for i, e := range list {
+		list[i] = r.name(e)
+	}
+	return strings.Join(list, "/")
 }
 
 // fault is a recorded error; one that names a path in a home is left its errno only.
@@ -213,6 +257,8 @@ func (r *redactor) value(v string) string {
 	switch {
 	case v == "":
 		return v
+	case r.links && r.relatives[v]:
+		return r.beneath(v)
 	case !strings.HasPrefix(v, "/") && nested.MatchString(v):
 		return r.fields(v)
 	}
@@ -235,6 +281,11 @@ func (r *redactor) text(v string) string {
 			v = r.relative(v)
 		}
 	}
+	return r.people(v)
+}
+
+// people replaces the names of hosts and users.
+func (r *redactor) people(v string) string {
 	for i, w := range r.words {
 		for range 8 { // neighbours share the character between them
 			next := w.ReplaceAllString(v, "${1}"+r.stead[i]+"${2}")

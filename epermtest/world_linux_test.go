@@ -86,6 +86,30 @@ func TestWorldFails(t *testing.T) {
 	faked(t, func(t testing.TB) { epermtest.World(t, "testdata/none.txtar") }).fails(t, `no such file`)
 }
 
+// Names below a working directory in somebody's home are that somebody's too.
+func TestRecordRelative(t *testing.T) {
+	home := epermtest.Once(t, func() string {
+		home := epermtest.TempDir(t)
+		require.NoError(t, os.MkdirAll(filepath.Join(home, "merger", "offers"), 0o755))
+		require.NoError(t, os.WriteFile(filepath.Join(home, "merger", "offers", "ours.txt"), nil, 0))
+		return home
+	})
+	out := filepath.Join(t.TempDir(), "relative.txtar")
+	t.Setenv("HOME", home)
+	t.Chdir(filepath.Join(home, "merger"))
+	epermtest.With(t, epermtest.Subject{Caps: epermtest.NoCaps()}, func(t testing.TB) {
+		_, err := os.ReadFile("offers/ours.txt")
+		d := epermtest.Record(t, out, err)
+		require.Equal(t, eperm.FileMode, d.Cause)
+	})
+	b, err := os.ReadFile(out)
+	require.NoError(t, err)
+	for _, name := range []string{"merger", "offers", "ours", filepath.Base(home)} {
+		require.NotContains(t, string(b), name)
+	}
+	epermtest.World(t, out).AssertMessage(t)
+}
+
 // What is recorded here is explained the same when it is replayed.
 func TestRecord(t *testing.T) {
 	dir := epermtest.TempDir(t)
