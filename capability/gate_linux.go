@@ -48,6 +48,8 @@ func Verdict(p *check.Pass, where userns.Where, because string, caps ...Cap) che
 	switch {
 	case has != None && place == check.Allows:
 		return p.AllowFor("holds " + has.String())
+	case has != None && place == check.Unknown && userns.Elsewhere(p, where):
+		return p.UnknownFor("the socket belongs to another network namespace than the one that the thread is in, and whether this thread's " + has.String() + " counts there is not shown")
 	case has != None && place == check.Unknown:
 		return p.Unknown()
 	}

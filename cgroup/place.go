@@ -103,3 +103,7 @@ func Common(a, b string) string {
 	}
 	return "/"
 }
+
+// Outside says whether a group lies outside of the cgroup namespace of who reads
+// its path, which begins with ".." then (kernel/cgroup/cgroup.c:cgroup_path_ns).
+func Outside(path string) bool { return path == "/.." || strings.HasPrefix(path, "/../") }

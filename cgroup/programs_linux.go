@@ -14,7 +14,16 @@ import (
 // Of is the directory of the task's group: of the version 1 controller that the
 // key names, or of version 2 for "". It is empty where the task is in none.
 var Of = check.Probe[Group]{Name: "cgroup", Source: "/proc/thread-self/cgroup, mountinfo", Show: Group.show, Live: func(k *check.Kernel, controller string) (Group, error) {
-	b, err := k.ReadShared(k.Proc("cgroup"))
+	return OfProcess(k, "", controller)
+}}
+
+// OfProcess is the group of the process with that number; "" is the task.
+func OfProcess(k *check.Kernel, pid, controller string) (Group, error) {
+	file := k.Proc("cgroup")
+	if pid != "" {
+		file = "/proc/" + pid + "/cgroup"
+	}
+	b, err := k.ReadShared(file)
 	if err != nil {
 		return Group{}, err
 	}
@@ -28,7 +37,7 @@ var Of = check.Probe[Group]{Name: "cgroup", Source: "/proc/thread-self/cgroup, m
 	}
 	dir, err := Place(mounts, controller, path)
 	return Group{Path: path, Dir: dir}, err
-}}
+}
 
 // Group is a control group.
 type Group struct {

@@ -67,9 +67,13 @@ var Output = check.Probe[Chains]{Name: "output_chains", Source: "nfnetlink NFT_M
 	case err != nil:
 		return c, err
 	}
+	dormant, err := sleeping(len(list) > 0)
+	if err != nil {
+		return c, err
+	}
 	for _, m := range list {
 		if len(m) >= 4 {
-			c.add(m[0], m[4:], key)
+			c.add(m[0], m[4:], key, dormant)
 		}
 	}
 	names := map[string]string{"4": "net/ip_tables_names", "6": "net/ip6_tables_names"}[key]
@@ -81,20 +85,55 @@ var Output = check.Probe[Chains]{Name: "output_chains", Source: "nfnetlink NFT_M
 	return c, nil
 }}
 
+// A table is one of nftables.
+type table struct {
+	family byte
+	name   string
+}
+
+// sleeping is the tables that are dormant: their chains look at nothing.
+func sleeping(any bool) (map[table]bool, error) {
+	if !any {
+		return nil, nil
+	}
+	list, err := netlink.Ask(unix.NETLINK_NETFILTER, unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_GETTABLE, unix.NLM_F_DUMP, make([]byte, 4))
+	if err != nil {
+		return nil, err
+	}
+	const attrName, attrFlags, dormant = 1, 2, 1 // NFTA_TABLE_NAME, NFTA_TABLE_FLAGS, NFT_TABLE_F_DORMANT
+	tables := map[table]bool{}
+	for _, m := range list {
+		if len(m) < 4 {
+			continue
+		}
+		t, flags := table{family: m[0]}, uint32(0)
+		for typ, v := range netlink.Attributes(m[4:]) {
+			switch {
+			case typ == attrName:
+				t.name = strings.TrimRight(string(v), "\x00")
+			case typ == attrFlags && len(v) >= 4:
+				flags = binary.BigEndian.Uint32(v)
+			}
+		}
+		tables[t] = flags&dormant != 0
+	}
+	return tables, nil
+}
+
 // add counts a chain, if it is a base chain at output or postrouting of that
 // version of IP (include/uapi/linux/netfilter/nf_tables.h).
-func (c *Chains) add(family byte, attrs []byte, version string) {
+func (c *Chains) add(family byte, attrs []byte, version string, dormant map[table]bool) {
 	const attrTable, attrName, attrHook, attrPolicy, attrUse, attrType, hookNum = 1, 3, 4, 5, 6, 7, 1
 	const inet, localOut, postRouting, drop, accept = 1, 3, 4, 0, 1
 	if family != inet && (version == "4") != (family == unix.AF_INET) || family != inet && family != unix.AF_INET && family != unix.AF_INET6 {
 		return
 	}
 	hook, policy, use := ^uint32(0), ^uint32(0), ^uint32(0)
-	var table, name, typ string
+	var in, name, typ string
 	for t, v := range netlink.Attributes(attrs) {
 		switch {
 		case t == attrTable:
-			table = strings.TrimRight(string(v), "\x00")
+			in = strings.TrimRight(string(v), "\x00")
 		case t == attrName:
 			name = strings.TrimRight(string(v), "\x00")
 		case t == attrHook:
@@ -111,7 +150,7 @@ func (c *Chains) add(family byte, attrs []byte, version string) {
 			use = binary.BigEndian.Uint32(v)
 		}
 	}
-	if hook != localOut && hook != postRouting {
+	if hook != localOut && hook != postRouting || dormant[table{family, in}] {
 		return
 	}
 	if policy == accept && use == 0 {
@@ -119,12 +158,12 @@ func (c *Chains) add(family byte, attrs []byte, version string) {
 	}
 	c.Count++
 	chain := ""
-	if plainName(table) && plainName(name) && typ == "filter" {
-		chain = map[byte]string{inet: "inet ", unix.AF_INET: "ip ", unix.AF_INET6: "ip6 "}[family] + table + " " + name
+	if plainName(in) && plainName(name) && typ == "filter" {
+		chain = map[byte]string{inet: "inet ", unix.AF_INET: "ip ", unix.AF_INET6: "ip6 "}[family] + in + " " + name
 	}
 	switch {
 	case policy == drop && use == 0:
-		c.Drop, c.Chain = table+" "+name, chain
+		c.Drop, c.Chain = in+" "+name, chain
 	case c.Drop == "" && c.Count == 1:
 		c.Chain = chain
 	case c.Drop == "":
@@ -189,10 +228,11 @@ var Firewall = check.Gate{Doc: &outputDoc, Run: func(p *check.Pass) check.Verdic
 	c, err := Output.ReadErr(p, v)
 	switch {
 	case err == nil && c.Drop != "":
+		var left Chains
 		if rule, ok := accept(p.Op, c.Chain); ok && !c.Legacy {
-			ask = rule
+			ask, left.Count = rule, c.Count-1 // which may drop it too
 		}
-		ask.Assume = []check.Assumption{check.AssumeIs(&Output, v, Chains{})}
+		ask.Assume = []check.Assumption{check.AssumeIs(&Output, v, left)}
 		return p.Deny("the chain "+check.Printable(c.Drop)+" drops every packet on output", ask)
 	case err == nil && c.Count == 0 && !c.Legacy:
 		return p.AllowFor("no chain looks at output")

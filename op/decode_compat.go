@@ -11,7 +11,7 @@ import (
 var widened = map[string]string{
 	"chown32": "chown", "lchown32": "lchown", "fchown32": "fchown", "setuid32": "setuid", "setgid32": "setgid", "setreuid32": "setreuid", "setregid32": "setregid",
 	"setresuid32": "setresuid", "setresgid32": "setresgid", "setgroups32": "setgroups", "truncate64": "truncate", "stat64": "stat", "lstat64": "lstat", "statfs64": "statfs", "sendfile64": "sendfile",
-	"utimensat_time64": "utimensat", "semtimedop_time64": "semtimedop", "clock_nanosleep_time64": "clock_nanosleep", "futex_time64": "futex",
+	"utimensat_time64": "utimensat", "semtimedop_time64": "semtimedop", "clock_nanosleep_time64": "clock_nanosleep", "timerfd_settime64": "timerfd_settime", "futex_time64": "futex",
 	"oldstat": "stat", "oldlstat": "lstat",
 }
 

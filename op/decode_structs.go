@@ -264,7 +264,7 @@ func (d *decoder) address(addr, size uint64) {
 	switch {
 	case family == afUnix:
 		args = unixAddress(d.o.Call, a, args)
-	case family == afInet && len(a) >= 16:
+	case (family == afInet || family == afUnspec && d.o.Call == "bind") && len(a) >= 16: // net/ipv4/af_inet.c:__inet_bind takes both
 		args = inetAddress(netip.AddrFrom4([4]byte(a[4:8])), a, args)
 	case family == afInet6 && len(a) >= 24: // SIN6_LEN_RFC2133
 		args = inetAddress(netip.AddrFrom16([16]byte(a[8:24])), a, args)
@@ -297,7 +297,7 @@ func inetAddress(ip netip.Addr, a record, args []check.Arg) []check.Arg {
 	return append(args, check.S("address", net.JoinHostPort(ip.String(), strconv.Itoa(int(port)))), check.S("ip", ip.String()), check.I("port", port))
 }
 
-// message is struct msghdr: its address, and its first control message.
+// message is struct msghdr: its address, and the control message that decides.
 func message(d *decoder) {
 	w := d.word
 	head, ok := d.record(d.raw[1], 7*w) // the members are longs, or padded to them
@@ -306,22 +306,70 @@ func message(d *decoder) {
 	}
 	d.address(d.ulong(head, 0), uint64(head.u32(w)))
 	addr, size := d.ulong(head, 4*w), d.ulong(head, 5*w)
-	if size < uint64(w)+8 {
-		return
-	}
-	control, ok := d.record(addr, w+8) // struct cmsghdr
+	level, typ, at, ok := d.controls(addr, size)
 	if !ok {
 		return
 	}
-	level, typ := int32(control.u32(w)), int32(control.u32(w+4))
-	if creds, ok := d.record(addr+uint64(w)+8, 12); ok && level == 1 && typ == 2 && size >= uint64(w)+20 { // SCM_CREDENTIALS
+	d.add(check.I("level", level))
+	d.add(check.I("optname", typ))
+	switch {
+	case level == 1 && typ == scmCredentials:
+		creds, ok := d.record(at, 12)
+		if !ok {
+			return
+		}
 		if !d.o.Has("family") {
 			d.add(check.I("family", afUnix))
 		}
 		d.add(check.I("pid", int32(creds.u32(0))))
 		d.add(check.I("uid", id(creds.u32(4))))
 		d.add(check.I("gid", id(creds.u32(8))))
+	case level == 1 && typ == soPriority:
+		d.number("value", at)
 	}
-	d.add(check.I("level", level))
-	d.add(check.I("optname", typ))
+}
+
+// Control messages that take a privilege (include/uapi/asm-generic/socket.h, linux/socket.h, linux/in.h, linux/in6.h).
+const (
+	scmRights      = 1
+	scmCredentials = 2
+	soPriority     = 12
+	soMark         = 36
+	ipRetopts      = 7
+)
+
+// weight is how much a control message decides: the kernel asks for no
+// privilege about most, and about descriptors only in the end.
+func weight(level, typ int32) int {
+	switch {
+	case level == 1 && (typ == soMark || typ == soPriority || typ == scmCredentials), level == 0 && typ == ipRetopts,
+		level == 41 && (typ == 54 || typ == 3 || typ == 59 || typ == 4 || typ == 55): // IPV6_HOPOPTS, IPV6_DSTOPTS, both of RFC 2292, IPV6_RTHDRDSTOPTS
+		return 2
+	case level == 1 && typ == scmRights:
+		return 1
+	}
+	return 0
+}
+
+// controls finds the control message that decides, of those at addr: the first
+// of its weight, and where its data is.
+func (d *decoder) controls(addr, size uint64) (level, typ int32, data uint64, ok bool) {
+	head, word := uint64(d.word)+8, uint64(d.word) // struct cmsghdr; they are aligned to longs
+	best := -1
+	for end := addr + min(size, 1<<16); addr+head <= end && best < 2; {
+		h, read := d.record(addr, int(head))
+		n := uint64(0)
+		if read {
+			n = d.ulong(h, 0)
+		}
+		if n < head || n > end-addr {
+			break
+		}
+		l, t := int32(h.u32(d.word)), int32(h.u32(d.word+4))
+		if w := weight(l, t); w > best {
+			best, level, typ, data, ok = w, l, t, addr+head, true
+		}
+		addr += (n + word - 1) &^ (word - 1)
+	}
+	return level, typ, data, ok
 }

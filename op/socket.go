@@ -30,9 +30,10 @@ func Setsockopt(level, name int) Operation {
 
 // Families and types of Linux.
 const (
-	afUnix  = 1
-	afInet  = 2
-	afInet6 = 10
+	afUnspec = 0
+	afUnix   = 1
+	afInet   = 2
+	afInet6  = 10
 
 	sockStream    = 1
 	sockDgram     = 2

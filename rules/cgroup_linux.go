@@ -25,12 +25,15 @@ import (
 // who writes what, not only who opens.
 var cgroupRules = []check.Rule{
 	{
-		Name: "control group file", Calls: []string{"write"}, Doc: "move a process between control groups, or set one up",
-		When: func(o *check.Operation) bool { return strings.HasPrefix(o.Str("path"), "/sys/fs/cgroup/") },
+		Name: "control group file", Calls: writeCalls, Doc: "move a process between control groups, or set one up",
+		When: func(o *check.Operation) bool {
+			return strings.HasPrefix(groupFile(o), "/sys/fs/cgroup/") || o.Has(reachedGroup)
+		},
 		Gates: check.Gates( // fs/kernfs/file.c:kernfs_fop_write_iter → kernel/cgroup/cgroup.c:cgroup_file_write
 			seccomp.Filter, lsm.Hooks(lsm.File, "file_permission"),
 			nsDelegate,
-			check.When(movesProcess, cgroupAncestor, cgroupOwner),
+			check.When(movesProcess, cgroupAncestor, cgroupOwner, cpusetTask),
+			releaseAgent, // kernel/cgroup/cgroup-v1.c:cgroup_release_agent_write
 			check.When(setsDevices, needFor("setting a group's device rules is privileged", userns.Initial(), capability.CAP_SYS_ADMIN)...), // security/device_cgroup.c:devcgroup_update_access
 			deviceParent.If(setsDevices),
 		),
@@ -49,11 +52,11 @@ var cgroupRules = []check.Rule{
 }
 
 func movesProcess(o *check.Operation) bool {
-	return slices.Contains([]string{"cgroup.procs", "cgroup.threads", "tasks"}, path.Base(o.Str("path")))
+	return slices.Contains([]string{"cgroup.procs", "cgroup.threads", "tasks"}, path.Base(groupFile(o)))
 }
 
 func setsDevices(o *check.Operation) bool {
-	return slices.Contains([]string{"devices.allow", "devices.deny"}, path.Base(o.Str("path")))
+	return slices.Contains([]string{"devices.allow", "devices.deny"}, path.Base(groupFile(o)))
 }
 
 // groupDir is the directory of the group that a process is moved to.
@@ -64,7 +67,7 @@ func groupDir(o *check.Operation) string {
 	case o.Has("cgroup_fd"):
 		return "/proc/self/fd/" + strconv.FormatInt(o.Int("cgroup_fd"), 10)
 	}
-	return path.Dir(o.Str("path"))
+	return path.Dir(groupFile(o))
 }
 
 // delegation is where a directory of version 2, the key, lies.
@@ -151,14 +154,16 @@ var nsDelegate = check.Gate{Doc: &delegateDoc, Role: check.Target, Run: func(p *
 	if ns.Inode == userns.InitCgroupInode {
 		return p.AllowFor("in the initial cgroup namespace")
 	}
-	d, err := delegation.ReadErr(p, path.Dir(p.Op.Str("path")))
+	d, err := delegation.ReadErr(p, groupDir(p.Op))
 	switch {
 	case err != nil:
 		return p.Unknown()
+	case d.NSDelegate && cgroup.Outside(d.Path):
+		return p.UnknownFor("whether " + check.Printable(d.Path) + " is the root of its cgroup namespace is not shown by a mount from outside of it")
 	case d.Path != "/" || !d.NSDelegate:
 		return p.AllowFor("not at a boundary of delegation")
 	}
-	file := path.Base(p.Op.Str("path"))
+	file := path.Base(groupFile(p.Op))
 	names, err := delegatable.ReadErr(p, "")
 	switch {
 	case err != nil:
@@ -197,6 +202,9 @@ var cgroupAncestor = check.Gate{Doc: &ancestorDoc, Role: check.Target, Run: func
 	case check.Denies:
 		return p.AllowFor("version 1")
 	}
+	if byDescriptor(p.Op) {
+		return p.UnknownFor(openersOwn)
+	}
 	var from string
 	if pid := p.Op.Int("pid"); pid != 0 && pid != int64(p.World.Task().PID) {
 		g, err := groupOfProcess.ReadErr(p, strconv.FormatInt(pid, 10))
@@ -214,6 +222,9 @@ var cgroupAncestor = check.Gate{Doc: &ancestorDoc, Role: check.Target, Run: func
 	to, err := delegation.ReadErr(p, groupDir(p.Op))
 	if err != nil {
 		return p.Unknown()
+	}
+	if cgroup.Outside(from) || cgroup.Outside(to.Path) {
+		return p.UnknownFor("one of the groups lies outside of its cgroup namespace, which does not show where")
 	}
 	common := cgroup.Common(from, to.Path)
 	dir, err := groupAt.ReadErr(p, common)
@@ -244,8 +255,8 @@ var cgroupOwner = check.Gate{Doc: &groupOwnerDoc, Role: check.Process, Run: func
 	case check.Denies:
 		return p.AllowFor("version 2")
 	}
-	if pid := p.Op.Int("pid"); pid == 0 || pid == int64(p.World.Task().PID) {
-		return p.AllowFor("it moves itself")
+	if byDescriptor(p.Op) {
+		return p.UnknownFor(openersOwn)
 	}
 	ids, ok := task.IDs.Read(p, "")
 	ns, ok2 := userns.NS.Read(p, "user")
@@ -256,19 +267,28 @@ var cgroupOwner = check.Gate{Doc: &groupOwnerDoc, Role: check.Process, Run: func
 	if initial && ids.EUID == 0 {
 		return p.AllowFor("global root")
 	}
-	theirs, ok := task.Status.Read(p, strconv.FormatInt(p.Op.Int("pid"), 10))
-	if !ok {
-		return p.Unknown()
+	pid, real, saved := p.Op.Int("pid"), ids.RUID, ids.SUID
+	if pid != 0 && pid != int64(p.World.Task().TID) {
+		theirs, ok := task.Status.Read(p, strconv.FormatInt(pid, 10))
+		if !ok {
+			return p.Unknown()
+		}
+		real, saved = theirs.Creds.RUID, theirs.Creds.SUID
 	}
-	same := ids.EUID == theirs.Creds.RUID || ids.EUID == theirs.Creds.SUID
+	same := ids.EUID == real || ids.EUID == saved
 	const overflow = 65534
 	switch {
+	case same && pid == 0:
+		return p.AllowFor("it moves itself")
 	case same && (initial || ids.EUID != overflow):
 		return p.AllowFor("a process of the same user")
 	case !initial:
 		return p.UnknownFor("uids cannot be compared from inside this user namespace")
 	}
-	return p.Deny(fmt.Sprintf("process %d belongs to uid %d, and this thread acts as uid %d", p.Op.Int("pid"), theirs.Creds.RUID, ids.EUID), dac.ActAs(theirs.Creds.RUID))
+	if pid == 0 {
+		return p.Deny(fmt.Sprintf("this thread, which is to move, has the real and saved uid %d and %d, and acts as uid %d", real, saved, ids.EUID), check.Change{Kind: check.ChangeCode, Risk: check.LowRisk, Text: "set the effective uid back to the real one (seteuid) before it opens the file"})
+	}
+	return p.Deny(fmt.Sprintf("process %d belongs to uid %d, and this thread acts as uid %d", pid, real, ids.EUID), dac.ActAs(real))
 }}
 
 var deviceParentDoc = check.Doc{

@@ -124,7 +124,7 @@ func TestClauses(t *testing.T) {
 		{"network", networkCases()},
 		{"netlink", netlinkCases()},
 		{"firewall", firewallCases()},
-		{"cgroups", cgroupCases()},
+		{"cgroups", append(cgroupCases(), cgroupFileCases()...)},
 		{"bpf", bpfCases()},
 		{"processes", processCases()},
 		{"sessions", sessionCases()},

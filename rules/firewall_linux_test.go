@@ -2,6 +2,7 @@ package rules_test
 
 import (
 	"os"
+	"os/exec"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -90,4 +91,30 @@ func TestFirewallForecast(t *testing.T) {
 	}
 	_, err := os.Stat("/proc/net/snmp")
 	require.NoError(t, err)
+}
+
+// A rule for one of two chains that drop is not called enough.
+func TestTwoChainsThatDrop(t *testing.T) {
+	kerneltest.Require(t, append([]kerneltest.Need{kerneltest.Root}, hasNft...)...)
+	drops := "{ chain out { type filter hook output priority 0; policy drop; }; }"
+	s := inNet(kerneltest.Subject{}, func(c *kerneltest.C) {
+		out, err := exec.Command("nft", "table inet f "+drops+"; table inet g "+drops).CombinedOutput()
+		require.NoError(c, err, string(out))
+	})
+	kerneltest.Child(t, s, func(c *kerneltest.C) {
+		send := func() error {
+			return onSocket(unix.AF_INET, unix.SOCK_DGRAM, 0, sendto(sockaddr([4]byte{127, 0, 0, 1})))("")
+		}
+		err := send()
+		require.ErrorIs(c, err, unix.EPERM)
+		d := eperm.Explain(err, op.Send("udp4", "127.0.0.1:9"))
+		require.Equal(c, []any{eperm.Firewall, eperm.Confirmed}, []any{d.Cause, d.Certainty}, "%+v", d)
+		require.NotEmpty(c, d.Remedies)
+		r := d.Remedies[0]
+		require.NotEmpty(c, r.Commands, "%+v", d)
+		require.NotEqual(c, "enough", r.Then)
+		out, err := exec.Command(r.Commands[0][0], r.Commands[0][1:]...).CombinedOutput()
+		require.NoError(c, err, string(out))
+		require.ErrorIs(c, send(), unix.EPERM)
+	})
 }

@@ -100,6 +100,10 @@ func networkForecasts() []forecast {
 		})("")
 	}
 	return []forecast{
+		{name: "RTM_NEWACTION in a user namespace", subject: netRoot, op: op.SendNetlink(unix.NETLINK_ROUTE, 48), try: ask(unix.NETLINK_ROUTE, 48, 4), errno: unix.EPERM, cause: eperm.UserNamespace, cap: capability.CAP_NET_ADMIN},
+		{name: "RTM_GETACTION in a user namespace", subject: netRoot, op: op.SendNetlink(unix.NETLINK_ROUTE, 50), try: ask(unix.NETLINK_ROUTE, 50, 4), errno: unix.EINVAL},
+		{name: "fingerprints of netfilter in a user namespace", needs: []kerneltest.Need{osf}, subject: netRoot, op: op.SendNetlink(unix.NETLINK_NETFILTER, 5<<8), try: ask(unix.NETLINK_NETFILTER, 5<<8, 4), errno: unix.EPERM, cause: eperm.UserNamespace, cap: capability.CAP_NET_ADMIN},
+		{name: "mtu of the host's device, from another network namespace", needs: []kerneltest.Need{netDevices}, subject: netRoot, op: op.Write("/sys/class/net/lo/mtu"), try: func() error { return writeFile("/sys/class/net/lo/mtu", "65536") }, errno: unix.EPERM, cause: missing, cap: capability.None, sure: eperm.Possible},
 		{name: "SIOCSHWTSTAMP", subject: nobody, op: op.Call("ioctl", 3, 0x89b0, 0), try: timestamps, errno: unix.EPERM, cause: missing, cap: capability.CAP_NET_ADMIN},
 		{name: "connector's group of processes", needs: connector, subject: nobody, op: op.JoinNetlink(unix.NETLINK_CONNECTOR, 1), try: joins(1)},
 		{name: "connector's other group", needs: connector, subject: nobody, op: op.JoinNetlink(unix.NETLINK_CONNECTOR, 4), try: joins(4), errno: unix.EPERM, cause: missing, cap: capability.CAP_NET_ADMIN},

@@ -27,21 +27,6 @@ func readNumber(k *check.Kernel, path string, bits int) (task.Number, error) {
 	return task.Number{N: n}, err
 }
 
-// cgroupDir is the task's directory of a version 1 controller; "" where there is none.
-func cgroupDir(k *check.Kernel, controller string) (string, error) {
-	b, err := k.ReadShared(k.Proc("cgroup"))
-	if err != nil {
-		return "", err
-	}
-	for line := range strings.Lines(b) {
-		f := strings.SplitN(strings.TrimRight(line, "\n"), ":", 3)
-		if len(f) == 3 && strings.Contains(","+f[1]+",", ","+controller+",") {
-			return "/sys/fs/cgroup/" + f[1] + f[2], nil
-		}
-	}
-	return "", nil
-}
-
 // countOnline is how many processors are online.
 func countOnline(k *check.Kernel) (int, error) {
 	b, err := k.ReadFile("/sys/devices/system/cpu/online")

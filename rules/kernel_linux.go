@@ -45,6 +45,8 @@ var (
 	busyPollAsked = span{until: release{6, 6}}
 	// net/core/rtnetlink.c:rtnetlink_bind keeps the groups of multicast routes.
 	multicastKept = span{since: release{6, 3}}
+	// net/core/sock.c:__sock_cmsg_send takes SO_PRIORITY.
+	prioritySent = span{since: release{6, 14}}
 	// drivers/connector/connector.c:cn_bind lets everybody join the groups of processes.
 	connectorOpen = span{since: release{6, 6}}
 	// kernel/bpf/syscall.c:bpf_charge_memlock counted maps and programs as locked memory; now the memory controller does.

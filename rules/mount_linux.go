@@ -23,8 +23,8 @@ var mountRules = []check.Rule{
 			mayMount(),
 			check.When(flagged(unix.MS_REMOUNT), lockedFlags), // do_reconfigure_mnt, do_remount
 			check.When(remountsSuper, superAdmin, readOnlyDevice),
-			check.When(takesSource, sourceWay),                                                                 // do_loopback, do_move_mount_old
-			check.When(newMount, fsPermitted, sourceWay, sourceNodev, readOnlyDevice, newHierarchy, fsVisible), // do_new_mount
+			check.When(takesSource, sourceWay), // do_loopback, do_move_mount_old
+			check.When(newMount, fsPermitted, sourceWay, sourceNodev, sourceDevice, readOnlyDevice, newHierarchy, fsVisible), // do_new_mount
 		),
 	},
 	{
@@ -61,8 +61,8 @@ var mountRules = []check.Rule{
 		Name: "fsconfig", Calls: []string{"fsconfig"}, Doc: "configure a file system",
 		Gates: check.Gates( // fs/fsopen.c:vfs_fsconfig_locked
 			seccomp.Filter,
-			check.When(arg("cmd", unix.FSCONFIG_CMD_CREATE, fsconfigCreateExcl), fsPermitted, sourceWay, sourceNodev, readOnlyDevice), // vfs_cmd_create
-			check.When(arg("cmd", unix.FSCONFIG_CMD_RECONFIGURE), superAdmin, readOnlyDevice),                                         // vfs_cmd_reconfigure
+			check.When(arg("cmd", unix.FSCONFIG_CMD_CREATE, fsconfigCreateExcl), fsPermitted, sourceWay, sourceNodev, sourceDevice, readOnlyDevice), // vfs_cmd_create
+			check.When(arg("cmd", unix.FSCONFIG_CMD_RECONFIGURE), superAdmin, readOnlyDevice),                                                       // vfs_cmd_reconfigure
 		),
 	},
 	{

@@ -194,6 +194,11 @@ func mapIDs(t *testing.T, d string, mode os.FileMode) {
 	write("m/f", mode)(t, d)
 	require.NoError(t, os.Chown(d+"/m/f", 5, 5))
 	require.NoError(t, os.Chown(d+"/m", 100, 100))
+	mapOver(t, d)
+}
+
+// mapOver puts a copy of the mount at d/m over it, whose mapping covers only 100.
+func mapOver(t *testing.T, d string) {
 	one := []syscall.SysProcIDMap{{ContainerID: 100, HostID: 0, Size: 1}}
 	cmd := exec.Command("/bin/sleep", "60")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER, UidMappings: one, GidMappings: one}
@@ -213,7 +218,30 @@ func unmappedCases() []live {
 			_ = unix.Unmount(d+"/m", unix.MNT_DETACH)
 		}
 	}
+	socket := func(t *testing.T, d string) { // and a directory
+		on(0)(t, d)
+		fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+		require.NoError(t, err)
+		t.Cleanup(func() { unix.Close(fd) })
+		require.NoError(t, unix.Bind(fd, &unix.SockaddrUnix{Name: d + "/m/s"}))
+		require.NoError(t, unix.Listen(fd, 1))
+		require.NoError(t, os.Mkdir(d+"/m/d", 0o777))
+		for _, name := range []string{"/m/s", "/m/d"} {
+			require.NoError(t, os.Chmod(d+name, 0o777))
+			require.NoError(t, os.Chown(d+name, 5, 5))
+		}
+		mapOver(t, d)
+	}
+	onUnix := func(name string, f func(int, unix.Sockaddr) error) func(string) error {
+		return at(name, func(p string) error {
+			return onSocket(unix.AF_UNIX, unix.SOCK_STREAM, 0, func(fd int) error { return f(fd, &unix.SockaddrUnix{Name: p}) })(p)
+		})
+	}
 	return []live{
+		{name: "connect to a socket without mapping", needs: idmappedTmpfs, setup: socket, try: onUnix("m/s", unix.Connect), op: func(d string) eperm.Operation { return op.Connect("unix", d+"/m/s") },
+			errno: unix.EACCES, cause: eperm.UserNamespace, cap: capability.None},
+		{name: "bind in a directory without mapping", needs: idmappedTmpfs, setup: socket, try: onUnix("m/d/new", unix.Bind), op: func(d string) eperm.Operation { return op.Bind("unix", d+"/m/d/new") },
+			errno: unix.EACCES, cause: eperm.UserNamespace, cap: capability.None, sure: eperm.Possible},
 		{name: "write without mapping", ids: "k.open.EACCES.2", needs: idmappedTmpfs, setup: idmapped, try: at("m/f", appendTo), op: func(d string) eperm.Operation { return op.Open(d+"/m/f", os.O_WRONLY) },
 			errno: unix.EACCES, cause: eperm.UserNamespace, cap: capability.None, flip: bare},
 		{name: "attribute without mapping", ids: "k.unlink.EPERM.2", needs: idmappedTmpfs, setup: idmapped, try: at("m/f", func(p string) error { return sys("setxattr", unix.Setxattr(p, "user.x", []byte("1"), 0)) }), op: func(d string) eperm.Operation { return op.Setxattr(d+"/m/f", "user.x") },

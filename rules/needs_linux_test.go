@@ -1,7 +1,9 @@
 package rules_test
 
 import (
+	"compress/gzip"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -86,6 +88,39 @@ var (
 		}
 		if online := strings.TrimSpace(string(b)); !strings.ContainsAny(online, "-,") {
 			return "only processor " + online + " is online"
+		}
+		return ""
+	})
+
+	// osf: CONFIG_NETFILTER_NETLINK_OSF, built in. Name: netfilter-osf.
+	osf = kerneltest.Needs("netfilter-osf", func() string {
+		f, err := os.Open("/proc/config.gz")
+		if err != nil {
+			return err.Error()
+		}
+		defer f.Close()
+		z, err := gzip.NewReader(f)
+		if err != nil {
+			return err.Error()
+		}
+		b, err := io.ReadAll(z)
+		switch {
+		case err != nil:
+			return err.Error()
+		case !strings.Contains(string(b), "\nCONFIG_NETFILTER_NETLINK_OSF=y\n"):
+			return "not built in"
+		}
+		return ""
+	})
+
+	// netDevices: more than the loopback device, which every network namespace has. Name: net-devices.
+	netDevices = kerneltest.Needs("net-devices", func() string {
+		found, err := os.ReadDir("/sys/class/net")
+		switch {
+		case err != nil:
+			return err.Error()
+		case len(found) < 2:
+			return "only the loopback device"
 		}
 		return ""
 	})

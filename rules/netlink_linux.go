@@ -29,9 +29,11 @@ var netlinkRules = []check.Rule{
 		When: toNetlink,
 		Gates: check.Gates( // net/netlink/af_netlink.c:netlink_sendmsg → netlink_unicast_kernel → the protocol's input
 			seccomp.Filter, lsm.Hooks(lsm.Socket, "socket_sendmsg"), lsm.Hooks(lsm.Socket, "netlink_send"), known("proto"), known("msgtype", "genl"),
-			check.When(routeChange, needFor("changing links, addresses, routes or rules is privileged", netOwner, capability.CAP_NET_ADMIN)...), // net/core/rtnetlink.c:rtnetlink_rcv_msg
+			check.When(routeChange, needFor("changing links, addresses, routes or rules is privileged", netOwner, capability.CAP_NET_ADMIN)...),                                 // net/core/rtnetlink.c:rtnetlink_rcv_msg
+			check.When(message(unix.NETLINK_ROUTE, rtmNewAction, rtmNewAction+1), needFor("changing actions on traffic is privileged", initialNS, capability.CAP_NET_ADMIN)...), // net/sched/act_api.c:tc_ctl_action
 			lsm.Asked(linkTarget), // net/core/rtnetlink.c:rtnl_link_get_net_capable
 			check.When(arg("proto", unix.NETLINK_NETFILTER), needFor("asking netfilter is privileged", netOwner, capability.CAP_NET_ADMIN)...),                                     // net/netfilter/nfnetlink.c:nfnetlink_rcv
+			check.When(hostsNetfilter, needFor("setting up connection helpers or fingerprints of netfilter is privileged", initialNS, capability.CAP_NET_ADMIN)...),                // net/netfilter/nfnetlink_osf.c, nfnetlink_cthelper.c
 			check.When(arg("proto", unix.NETLINK_XFRM), needFor("asking IPsec (xfrm) is privileged", netOwner, capability.CAP_NET_ADMIN)...),                                       // net/xfrm/xfrm_user.c:xfrm_user_rcv_msg
 			check.When(message(unix.NETLINK_SOCK_DIAG, sockDestroy), needFor("closing a socket from outside (SOCK_DESTROY) is privileged", netOwner, capability.CAP_NET_ADMIN)...), // net/core/sock_diag.c:__sock_diag_cmd
 			auditPID.If(auditControl), // kernel/audit.c:audit_netlink_ok
@@ -123,6 +125,15 @@ func message(proto int64, types ...int64) func(*check.Operation) bool {
 func routeChange(o *check.Operation) bool {
 	t := o.Int("msgtype")
 	return o.Int("proto") == unix.NETLINK_ROUTE && t >= unix.RTM_BASE && (t-unix.RTM_BASE)&3 != 2
+}
+
+const rtmNewAction = 48 // RTM_NEWACTION; RTM_DELACTION is the next
+
+// hostsNetfilter is the subsystems of netfilter that a network namespace has no part of.
+func hostsNetfilter(o *check.Operation) bool {
+	const helpers, fingerprints = 9, 5 // NFNL_SUBSYS_CTHELPER, NFNL_SUBSYS_OSF
+	of := o.Int("msgtype") >> 8
+	return o.Int("proto") == unix.NETLINK_NETFILTER && (of == helpers || of == fingerprints)
 }
 
 func auditControl(o *check.Operation) bool {

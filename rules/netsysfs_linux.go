@@ -1,6 +1,8 @@
 package rules
 
 import (
+	"fmt"
+	"os"
 	"path"
 	"strings"
 	"syscall"
@@ -10,6 +12,7 @@ import (
 	"github.com/go-eperm/eperm/lsm"
 	"github.com/go-eperm/eperm/mount"
 	seccomp "github.com/go-eperm/eperm/seccomp/gates"
+	"github.com/go-eperm/eperm/task"
 	"golang.org/x/sys/unix"
 )
 
@@ -46,8 +49,51 @@ var netDeviceFile = check.Gate{Doc: &netDeviceDoc, Role: check.Target, Param: "C
 	}
 	where := netOwner
 	switch path.Base(p.Op.Str("path")) {
-	case "tx_queue_len", "gro_flush_timeout", "napi_defer_hard_irqs", "rps_cpus", "rps_flow_cnt", "tx_maxrate":
+	case "tx_queue_len", "gro_flush_timeout", "napi_defer_hard_irqs", "rps_cpus", "rps_flow_cnt", "xps_cpus", "tx_maxrate":
 		where = initialNS
 	}
-	return capability.Verdict(p, where, "writing a file of a network device is privileged", capability.CAP_NET_ADMIN)
+	v := capability.Verdict(p, where, "writing a file of a network device is privileged", capability.CAP_NET_ADMIN)
+	if v.Decision != check.Allows || inInitial(p) { // who holds it there holds it everywhere
+		return v
+	}
+	switch other, ok := otherDevices.Read(p, ""); {
+	case !ok:
+		return p.Unknown()
+	case other.Set:
+		return p.UnknownFor("/sys shows the devices of another network namespace than the one that this thread is in; who owns that is not shown")
+	}
+	return v
+}}
+
+// otherDevices says whether /sys, which shows the devices of the network namespace of
+// who mounted it, shows others than the task's own (fs/sysfs/mount.c, net/core/net-sysfs.c:net_namespace).
+var otherDevices = check.Probe[task.Flag]{Name: "sysfs_net", Source: "/sys/class/net, /proc/thread-self/net/dev", Live: func(k *check.Kernel, _ string) (task.Flag, error) {
+	if !k.Self() { // whose /sys may be another one
+		return task.Flag{}, check.ErrUnsupported
+	}
+	b, err := k.ReadFile(k.Proc("net/dev"))
+	if err != nil {
+		return task.Flag{}, err
+	}
+	own := map[string]bool{}
+	for line := range strings.Lines(string(b)) {
+		if name, _, ok := strings.Cut(line, ":"); ok {
+			own[strings.TrimSpace(name)] = true
+		}
+	}
+	entries, err := os.ReadDir("/sys/class/net")
+	if err != nil {
+		return task.Flag{}, fmt.Errorf("read /sys/class/net: %w", err)
+	}
+	shown := 0
+	for _, e := range entries {
+		switch {
+		case e.Name() == "bonding_masters": // no device
+		case !own[e.Name()]:
+			return task.Flag{Set: true}, nil
+		default:
+			shown++
+		}
+	}
+	return task.Flag{Set: shown != len(own)}, nil
 }}

@@ -29,8 +29,8 @@ func (r Route) show() string {
 	return map[int64]string{unix.RTN_UNICAST: "unicast", unix.RTN_LOCAL: "local", unix.RTN_BROADCAST: "broadcast", unix.RTN_MULTICAST: "multicast"}[r.Type]
 }
 
-// routeKey is the key of routeTo for the address of an operation: with the mark and
-// the device of its socket, where that is known.
+// routeKey is the key of routeTo for the address of an operation: with the mark,
+// the device and the own address of its socket, where that is known.
 func routeKey(p *check.Pass) string {
 	key := p.Op.Str("ip")
 	for _, o := range []struct {
@@ -41,10 +41,17 @@ func routeKey(p *check.Pass) string {
 			key += fmt.Sprintf(" %s=%d", o.name, uint32(n))
 		}
 	}
+	if p.Op.Has("fd") {
+		if from, err := boundTo.ReadErr(p, strconv.FormatInt(p.Op.Int("fd"), 10)); err == nil {
+			if a, err := netip.ParseAddrPort(from.S); err == nil {
+				key += " from=" + a.Addr().String()
+			}
+		}
+	}
 	return key
 }
 
-// routeTo is the route to an address, the key, perhaps with a mark and a device (rtnetlink(7), RTM_GETROUTE;
+// routeTo is the route to an address, the key, perhaps with a mark, a device and a source (rtnetlink(7), RTM_GETROUTE;
 // needs no privilege). Another task is asked for only in this network namespace.
 var routeTo = check.Probe[Route]{Name: "route", Source: "rtnetlink RTM_GETROUTE", Show: Route.show, Live: func(k *check.Kernel, key string) (Route, error) {
 	if err := userns.Shared(k, "net"); err != nil {
@@ -59,20 +66,31 @@ var routeTo = check.Probe[Route]{Name: "route", Source: "rtnetlink RTM_GETROUTE"
 		return Route{}, fmt.Errorf("look up route: %w", err)
 	}
 	var by []byte
+	dst := addr.Unmap().AsSlice()
+	head := make([]byte, unix.SizeofRtMsg)
+	head[0], head[1] = unix.AF_INET6, 128
+	if len(dst) == 4 {
+		head[0], head[1] = unix.AF_INET, 32
+	}
 	for _, w := range words[1:] {
 		name, value, _ := strings.Cut(w, "=")
+		if name == "from" {
+			from, err := netip.ParseAddr(value)
+			if err != nil {
+				return Route{}, fmt.Errorf("look up route: %w", err)
+			}
+			if src := from.AsSlice(); len(src) == len(dst) {
+				head[2] = head[1] // rtm_src_len
+				by = append(by, netlink.Attribute(unix.RTA_SRC, src)...)
+			}
+			continue
+		}
 		n, err := strconv.ParseUint(value, 10, 32)
 		typ := map[string]uint16{"mark": unix.RTA_MARK, "oif": unix.RTA_OIF}[name]
 		if err != nil || typ == 0 {
 			return Route{}, fmt.Errorf("look up route: %q", key)
 		}
 		by = append(by, netlink.Attribute(typ, binary.NativeEndian.AppendUint32(nil, uint32(n)))...)
-	}
-	dst := addr.Unmap().AsSlice()
-	head := make([]byte, unix.SizeofRtMsg)
-	head[0], head[1] = unix.AF_INET6, 128
-	if len(dst) == 4 {
-		head[0], head[1] = unix.AF_INET, 32
 	}
 	reply, err := netlink.Ask(unix.NETLINK_ROUTE, unix.RTM_GETROUTE, 0, slices.Concat(head, netlink.Attribute(unix.RTA_DST, dst), by))
 	var refused netlink.Refused

@@ -7,10 +7,12 @@ import (
 	"unsafe"
 
 	"github.com/go-eperm/eperm/capability"
+	"github.com/go-eperm/eperm/cgroup"
 	"github.com/go-eperm/eperm/check"
 	"github.com/go-eperm/eperm/limit"
 	"github.com/go-eperm/eperm/lsm"
 	seccomp "github.com/go-eperm/eperm/seccomp/gates"
+	"github.com/go-eperm/eperm/sysctl"
 	"github.com/go-eperm/eperm/task"
 	"github.com/go-eperm/eperm/userns"
 	"golang.org/x/sys/unix"
@@ -420,13 +422,14 @@ var rtGroupDoc = check.Doc{
 	Errnos: []syscall.Errno{syscall.EPERM},
 }
 
-// rtRuntime is cpu.rt_runtime_us of the task's cpu cgroup (version 1).
-var rtRuntime = check.Probe[task.Text]{Name: "rt_runtime", Source: "cpu.rt_runtime_us", Live: func(k *check.Kernel, _ string) (task.Text, error) {
-	dir, err := cgroupDir(k, "cpu")
-	if err != nil || dir == "" {
+// rtRuntime is cpu.rt_runtime_us of the cpu cgroup (version 1) of the process
+// with the key's number; "" is the task.
+var rtRuntime = check.Probe[task.Text]{Name: "rt_runtime", Source: "cpu.rt_runtime_us", Live: func(k *check.Kernel, pid string) (task.Text, error) {
+	g, err := cgroup.OfProcess(k, pid, "cpu")
+	if err != nil || g.Path == "" {
 		return task.Text{}, err
 	}
-	b, err := k.ReadFile(dir + "/cpu.rt_runtime_us")
+	b, err := k.ReadFile(g.Dir + "/cpu.rt_runtime_us")
 	if check.IsMissing(err) {
 		return task.Text{}, nil
 	}
@@ -437,13 +440,23 @@ var rtGroup = check.Gate{Doc: &rtGroupDoc, Run: func(p *check.Pass) check.Verdic
 	if policy := p.Op.Int("policy") &^ schedReset; policy != unix.SCHED_FIFO && policy != unix.SCHED_RR {
 		return p.Allow()
 	}
-	r, err := rtRuntime.ReadErr(p, "")
+	whose, key := "the task's cpu cgroup", ""
+	if pid := p.Op.Int("pid"); pid != 0 && pid != int64(p.World.Task().TID) {
+		key = strconv.FormatInt(pid, 10)
+		whose = "the cpu cgroup of process " + key
+	}
+	r, err := rtRuntime.ReadErr(p, key)
 	switch {
+	case check.IsMissing(err):
+		return p.AllowFor("no such process")
 	case err != nil:
 		return p.Faint("the cpu cgroup could not be read")
-	case r.S == "0":
-		return p.Deny("the task's cpu cgroup has no real-time budget (cpu.rt_runtime_us is 0)", check.Change{Kind: check.AskAdministrator,
-			Text: "give the cgroup a budget (cpu.rt_runtime_us), or move the task to one that has it", Assume: []check.Assumption{check.AssumeIs(&rtRuntime, "", task.Text{S: "950000"})}})
+	case r.S != "0":
+		return p.Allow()
 	}
-	return p.Allow()
+	if all, err := sysctl.Value.ReadErr(p, "kernel.sched_rt_runtime_us"); err == nil && all.Text == "-1" {
+		return p.AllowFor("kernel.sched_rt_runtime_us is -1: no budgets count")
+	}
+	return p.Deny(whose+" has no real-time budget (cpu.rt_runtime_us is 0)", check.Change{Kind: check.AskAdministrator,
+		Text: "give the cgroup a budget (cpu.rt_runtime_us), or move the task to one that has it", Assume: []check.Assumption{check.AssumeIs(&rtRuntime, key, task.Text{S: "950000"})}})
 }}

@@ -73,7 +73,7 @@ var prohibited = check.Gate{Doc: &prohibitDoc, Run: func(p *check.Pass) check.Ve
 var controlDoc = check.Doc{
 	ID: "socket.control-message", Title: "privileged control message,",
 	Text:   "Some control messages of sendmsg(2) take a capability in the user namespace that owns the network namespace.",
-	Kernel: "net/core/sock.c:__sock_cmsg_send; net/ipv6/datagram.c:ip6_datagram_send_ctl",
+	Kernel: "net/core/sock.c:__sock_cmsg_send; net/ipv4/ip_options.c:ip_options_get; net/ipv6/datagram.c:ip6_datagram_send_ctl",
 	Man:    "socket(7), ipv6(7)",
 	Cause:  check.MissingCapability,
 	Errnos: []syscall.Errno{syscall.EPERM},
@@ -86,9 +86,38 @@ var control = check.Gate{Doc: &controlDoc, When: func(o *check.Operation) bool {
 		return differing(p, markedByAdmin, netAdmin, rawOrAdmin, netOwner, "the control message SO_MARK is privileged")
 	case level == unix.IPPROTO_IPV6 && (name == unix.IPV6_HOPOPTS || name == unix.IPV6_2292HOPOPTS || name == unix.IPV6_DSTOPTS || name == unix.IPV6_2292DSTOPTS || name == unix.IPV6_RTHDRDSTOPTS):
 		return capability.Verdict(p, netOwner, "control messages of hop-by-hop and destination options are privileged", netRaw...)
+	case level == unix.SOL_SOCKET && name == unix.SO_PRIORITY:
+		return priorityMessage(p)
+	case level == unix.IPPROTO_IP && name == unix.IP_RETOPTS:
+		v := capability.Verdict(p, netOwner, "a source route (the control message IP_RETOPTS) is privileged", netRaw...)
+		if v.Decision == check.Denies && p.Seen == 0 {
+			return p.UnknownFor("whether the control message IP_RETOPTS holds a source route is not known; that takes CAP_NET_RAW")
+		}
+		return v
 	}
 	return p.AllowFor("not a privileged control message")
 }}
+
+// priorityMessage is net/core/sock.h:sk_set_prio_allowed.
+func priorityMessage(p *check.Pass) check.Verdict {
+	known := p.Op.Has("value")
+	if known && upToSix(p.Op.Int("value")) {
+		return p.AllowFor("the priorities 0 to 6 are free")
+	}
+	v := capability.Verdict(p, netOwner, "the priority of the control message SO_PRIORITY is above 6", rawOrAdmin...)
+	if v.Decision != check.Denies || p.Seen != 0 {
+		return v
+	}
+	switch in, ok := prioritySent.includes(p); {
+	case !ok:
+		return p.UnknownFor("SO_PRIORITY as a control message is since " + prioritySent.since.String() + ", and this kernel's version could not be read")
+	case !in:
+		return p.AllowFor("no control message before " + prioritySent.since.String() + ": EINVAL")
+	case !known:
+		return p.UnknownFor("the control message SO_PRIORITY takes a capability only for priorities above 6")
+	}
+	return v
+}
 
 var claimedDoc = check.Doc{
 	ID: "socket.credentials", Title: "own pid and ids, or",
@@ -100,8 +129,9 @@ var claimedDoc = check.Doc{
 	Errnos: []syscall.Errno{syscall.EPERM},
 }
 
+// claims is SCM_CREDENTIALS, which sockets of IP pass over.
 func claims(o *check.Operation) bool {
-	return o.Int("level") == unix.SOL_SOCKET && o.Int("optname") == unix.SCM_CREDENTIALS && o.Has("level")
+	return o.Int("level") == unix.SOL_SOCKET && o.Int("optname") == unix.SCM_CREDENTIALS && o.Has("level") && !arg("family", unix.AF_INET, unix.AF_INET6)(o)
 }
 
 var claimed = check.Gate{Doc: &claimedDoc, When: claims, Run: func(p *check.Pass) check.Verdict {

@@ -48,7 +48,7 @@ var socketRules = []check.Rule{
 			check.When(unixPath, way(check.Target)...),
 			check.When(unixPath, mount.ReadOnly(check.Parent)),
 			check.When(unixPath, lsm.Hooks(lsm.Path, "path_mknod")...), // before may_create
-			check.When(unixPath, attr.Immutable(check.Parent), dac.Write(check.Parent)),
+			check.When(unixPath, attr.Immutable(check.Parent), mount.Unmapped(check.Parent).Answers(syscall.EACCES), dac.Write(check.Parent)),
 			check.When(unixPath, lsm.Permission(check.Parent, func(*check.Operation) uint32 { return 3 })...),
 			check.When(unixPath, lsm.Hooks(lsm.File, "inode_mknod")...),
 			noCreate.If(unixPath),
@@ -68,7 +68,7 @@ var socketRules = []check.Rule{
 			netfilter.Prohibited.If(inet6),
 			lsm.Asked(netlinkPeer),
 			check.When(unixPath, way(check.Target)...),
-			check.When(unixPath, dac.Write(check.Target)),
+			check.When(unixPath, mount.Unmapped(check.Target).Answers(syscall.EACCES), dac.Write(check.Target)),
 			unixPeer.If(unixDatagram),
 			check.When(not(unixDatagram), lsm.Hooks(lsm.Socket, "unix_stream_connect")...), check.When(unixDatagram, lsm.Hooks(lsm.Socket, "unix_may_send")...),
 		),
@@ -86,7 +86,7 @@ var socketRules = []check.Rule{
 			cgroup.Gate("INET_EGRESS").If(inet),
 			netfilter.Prohibited.If(inet6),
 			check.When(unixPath, way(check.Target)...),
-			check.When(unixPath, dac.Write(check.Target)),
+			check.When(unixPath, mount.Unmapped(check.Target).Answers(syscall.EACCES), dac.Write(check.Target)),
 			unixPeer.If(unixDatagram),
 			check.When(unixDatagram, lsm.Hooks(lsm.Socket, "unix_may_send")...),
 			takesRights, // unix_dgram_sendmsg, unix_stream_sendmsg
@@ -257,6 +257,8 @@ var lowPort = check.Gate{Doc: &portDoc, Param: "CAP_NET_BIND_SERVICE", Run: func
 		return p.AllowFor("the kernel chooses the port")
 	case port < 0:
 		return p.UnknownFor("the port is not known")
+	case socketType(p.Op) == unix.SOCK_RAW || pingSocket(p.Op): // net/ipv4/raw.c:raw_bind, ping.c:ping_bind
+		return p.AllowFor("raw and ping sockets have no ports")
 	}
 	start, err := sysctl.Number(p, "net.ipv4.ip_unprivileged_port_start", 1024)
 	if err != nil {

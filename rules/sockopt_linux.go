@@ -193,6 +193,8 @@ var membership = check.Gate{Doc: &memberDoc, Param: "CAP_NET_ADMIN", When: func(
 	}
 	group := uint(p.Op.Int("value"))
 	switch {
+	case known && openNetlink(proto) && p.Op.Int("optname") == unix.NETLINK_DROP_MEMBERSHIP:
+		return p.AllowFor("to leave a group of this protocol is free")
 	case known && proto == unix.NETLINK_AUDIT:
 		return capability.Verdict(p, initialNS, "the groups of NETLINK_AUDIT are privileged", capability.CAP_AUDIT_READ)
 	case known && proto == unix.NETLINK_CONNECTOR:

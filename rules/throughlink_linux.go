@@ -13,8 +13,10 @@ import (
 
 // ThroughLinks is the operation with what its path leads to, where that is a file
 // of procfs that is called otherwise: by a link, a relative name, //proc. The
-// kernel goes by the file, the rules of procfs and of settings by its name.
+// kernel goes by the file, the rules of procfs and of settings by its name. So it is
+// with files of control groups, and with what only a socket knows.
 func ThroughLinks(w *check.World, o check.Operation) check.Operation {
+	o = throughGroups(w, ofSocket(w, o))
 	name, follow := inode.Path(&o, check.Target)
 	if name == "" || inode.Opened(&o, check.Target) || !o.Is(openCalls...) && !o.Is("access", "faccessat", "faccessat2") ||
 		strings.HasPrefix(name, "/proc/") && path.Clean(name) == name {

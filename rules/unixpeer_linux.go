@@ -95,6 +95,12 @@ var unixPeerDoc = check.Doc{
 }
 
 var unixPeer = check.Gate{Doc: &unixPeerDoc, Role: check.Target, Run: func(p *check.Pass) check.Verdict {
+	if p.Op.Str("address") == "" {
+		if p.Seen == 0 {
+			return p.Faint("whether the socket that it is connected to takes messages of another one by now is not known")
+		}
+		return p.Infer("the socket that it is connected to is connected to another one by now", check.Change{Kind: check.ChangeCode, Text: "connect again, or send to a socket that is not connected"})
+	}
 	name := check.Printable(p.Op.Str("address"))
 	change := check.Change{Kind: check.ChangeCode, Text: "send to a socket that is not connected, or let the other side connect to this one"}
 	s, err := readPeer(p)

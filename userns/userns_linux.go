@@ -386,6 +386,9 @@ func Place(p *check.Pass, w Where) check.Decision {
 	case initial:
 		return check.Denies
 	case ownerOfNS:
+		if Elsewhere(p, w) {
+			return check.Unknown
+		}
 		o, ok := Owner.Read(p, w.ns)
 		switch {
 		case !ok:
