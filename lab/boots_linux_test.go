@@ -55,7 +55,7 @@ var boots = []boot{
 	},
 	{
 		name: "modules", kernels: []string{"6.1", "6.12"}, lsm: "landlock,lockdown,yama,bpf", must: "root,lsm-yama,landlock-1,guest",
-		run: []test{{pkg: "lsm/landlock"}, {pkg: "lsm/record"}, {pkg: "rules", run: "^(TestBPFModule|TestLandlockProcesses|TestYama)$"}},
+		run: []test{{pkg: "lsm/landlock"}, {pkg: "lsm/record"}, {pkg: "rules", run: "^(TestBPFModule|TestLandlockProcesses|TestYama|TestRejectedKeys)$"}},
 	},
 	{
 		name: "facts", kernels: []string{"5.10", "6.1", "6.12", "7"}, lsm: "landlock,lockdown,yama", ext4: true, must: "root,ext4",

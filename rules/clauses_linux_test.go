@@ -24,6 +24,9 @@ func TestMain(m *testing.M) {
 		help()
 		os.Exit(0)
 	}
+	if len(os.Args) > 3 && os.Args[2] == requestProgram {
+		os.Exit(rejectKey(os.Args[3:]))
+	}
 	kerneltest.Main(m)
 }
 

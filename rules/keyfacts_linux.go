@@ -153,8 +153,13 @@ func keysLabelled(p *check.Pass) bool {
 // waited says whether the refused call has waited for its keys itself: all do that
 // do not look them up with KEY_LOOKUP_PARTIAL.
 func waited(p *check.Pass) bool {
-	return p.Seen == unix.EACCES && p.Op.Is("keyctl") && p.Op.Has("cmd") &&
-		!arg("cmd", unix.KEYCTL_DESCRIBE, unix.KEYCTL_CHOWN, unix.KEYCTL_SETPERM, unix.KEYCTL_SET_TIMEOUT, unix.KEYCTL_GET_SECURITY, unix.KEYCTL_UNLINK)(p.Op)
+	return p.Seen == unix.EACCES && waits(p.Op)
+}
+
+// waits says whether a command waits for its keys to be made.
+func waits(o *check.Operation) bool {
+	return o.Is("keyctl") && o.Has("cmd") &&
+		!arg("cmd", unix.KEYCTL_DESCRIBE, unix.KEYCTL_CHOWN, unix.KEYCTL_SETPERM, unix.KEYCTL_SET_TIMEOUT, unix.KEYCTL_GET_SECURITY, unix.KEYCTL_UNLINK)(o)
 }
 
 // noKey says whether the errno is of a key that is not there any more.

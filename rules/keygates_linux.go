@@ -75,10 +75,12 @@ func grants(arg string, w wish) []check.Gate {
 			return w.dead(p, id)
 		case !ok:
 			return v
+		case waits(p.Op) && negative(p, id, s) == yes:
+			return p.AllowFor("that it could not be made comes first")
 		}
 		return w.judge(p, id, s)
 	}}
-	return append([]check.Gate{g}, lsm.Hooks(lsm.Other, "key_permission")...)
+	return append([]check.Gate{g, rejected(arg).If(waits)}, lsm.Hooks(lsm.Other, "key_permission")...)
 }
 
 func needs(arg string, any ...uint32) []check.Gate { return grants(arg, wish{any: any}) }

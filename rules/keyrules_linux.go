@@ -30,7 +30,7 @@ var keyRules = []check.Rule{
 	},
 	{
 		Name: "request_key", Calls: []string{"request_key"}, Doc: "find a key, or have it made",
-		Gates: check.Gates(seccomp.Filter, known("type"), keyType, needs("keyring", keyWrite), keyFound, keyringMade, restricted),
+		Gates: check.Gates(seccomp.Filter, known("type"), keyType, needs("keyring", keyWrite), keyFound, keyringMade, foundRejected.If(not(links("keyring"))), restricted.If(links("keyring"))),
 	},
 	keyctl("find", "find a keyring", []int64{unix.KEYCTL_GET_KEYRING_ID, unix.KEYCTL_PKEY_QUERY, unix.KEYCTL_PKEY_ENCRYPT, unix.KEYCTL_PKEY_DECRYPT, unix.KEYCTL_PKEY_SIGN, unix.KEYCTL_PKEY_VERIFY},
 		needs("key", keySearch)),
@@ -43,7 +43,7 @@ var keyRules = []check.Rule{
 	keyctl("unlink", "unlink a key from a keyring", []int64{unix.KEYCTL_UNLINK}, needs("keyring", keyWrite), kept),
 	keyctl("move", "move a key to another keyring", []int64{unix.KEYCTL_MOVE}, inTurn(lookup{"key", keyLink}, lookup{"from", keyWrite}, lookup{"keyring", keyWrite}), restricted),
 	keyctl("describe", "see whose a key is", []int64{unix.KEYCTL_DESCRIBE, unix.KEYCTL_WATCH_KEY}, needs("key", keyView)),
-	keyctl("search", "search a keyring", []int64{unix.KEYCTL_SEARCH}, keyType, inTurn(lookup{"keyring", keySearch}, lookup{"dest", keyWrite}), keyFound, restricted),
+	keyctl("search", "search a keyring", []int64{unix.KEYCTL_SEARCH}, keyType, inTurn(lookup{"keyring", keySearch}, lookup{"dest", keyWrite}), keyFound, foundRejected.If(not(links("dest"))), restricted.If(links("dest"))),
 	keyctl("read", "read what a key holds", []int64{unix.KEYCTL_READ}, grants("key", wish{any: []uint32{keyRead}, possessed: true})),
 	keyctl("chown", "give a key to another user", []int64{unix.KEYCTL_CHOWN}, check.When(chowns, check.Gates(needs("key", keySetattr), lsm.Asked(keyChown))...)),
 	keyctl("setperm", "change a key's mask", []int64{unix.KEYCTL_SETPERM}, needs("key", keySetattr), lsm.Asked(keySetperm)),
@@ -60,6 +60,11 @@ var keyRules = []check.Rule{
 		Name: "keyctl", Calls: []string{"keyctl"}, Doc: "use the kernel's keys",
 		Gates: check.Gates(seccomp.Filter, known("cmd")),
 	},
+}
+
+// links says whether what is found is to be linked to the keyring of an argument, as far as that is known.
+func links(arg string) func(*check.Operation) bool {
+	return func(o *check.Operation) bool { return !o.Has(arg) || o.Int(arg) != 0 }
 }
 
 // chowns says whether an id is to change: with none the key is not looked at.
@@ -133,6 +138,9 @@ var restricted = check.Gate{Doc: &restrictedDoc, Run: func(p *check.Pass) check.
 	if p.Op.Is("add_key") && !plainKeys[p.Op.Str("type")] { // other types read what they are given with checks of their own
 		return p.Infer(reason, change)
 	}
+	if p.Op.Is("request_key") || arg("cmd", unix.KEYCTL_SEARCH)(p.Op) {
+		return p.Infer(reason+", or the key that was found was refused with this errno when it was to be made (KEYCTL_REJECT)", change)
+	}
 	return p.Deny(reason, change) // nothing else answers EPERM here
 }}
 
@@ -170,7 +178,7 @@ var keyFound = check.Gate{Doc: &keyFoundDoc, Run: func(p *check.Pass) check.Verd
 	if p.Seen == 0 {
 		return p.Faint("which key will be found, and what it grants, is not known before")
 	}
-	return p.UnknownFor("the key that the search found, or one on the way, may not grant search or link; keyctl show lists what can be found")
+	return p.UnknownFor("the key that the search found, or one on the way, may not grant search or link, or was refused with this errno when it was to be made; keyctl show lists what can be found, and /proc/keys marks with N what could not be made")
 }}
 
 var keyringMadeDoc = check.Doc{
