@@ -1,12 +1,15 @@
 package rules_test
 
 import (
+	"errors"
 	"math"
 	"math/rand/v2"
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"unsafe"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -68,6 +71,23 @@ func TestKeysNotReached(t *testing.T) {
 			require.NoError(c, err)
 			require.NotContains(c, string(b), "    1:", "%v has made a keyring", *o)
 		}
+	})
+}
+
+// TestKeysOfSharedSecret: of several keys that refuse, the one is named that the kernel looks up first, the prime.
+func TestKeysOfSharedSecret(t *testing.T) {
+	kerneltest.Require(t, kerneltest.Root)
+	kerneltest.Child(t, kerneltest.Subject{UID: 65534, Prepare: func(c *kerneltest.C) { ownSession(c); keyOfRoot("user", possessorAll|ownerAll|1)(c) }}, func(c *kerneltest.C) {
+		private, err := addKey("user", "private", process)
+		require.NoError(c, err)
+		require.NoError(c, unix.KeyctlSetperm(private, 0x01010000))
+		numbers := [3]int32{int32(private), int32(theKey), int32(theKey)}
+		err = call("keyctl", unix.SYS_KEYCTL, unix.KEYCTL_DH_COMPUTE, uintptr(unsafe.Pointer(&numbers)), 0, 0, 0)
+		require.True(c, errors.Is(err, unix.EACCES) || errors.Is(err, unix.EOPNOTSUPP), "%v", err)
+		o := op.KeyctlKey(unix.KEYCTL_DH_COMPUTE, private).With(intArg("prime", int64(theKey)), intArg("base", int64(theKey)))
+		d := eperm.Explain(unix.EACCES, o)
+		require.Equal(c, eperm.Confirmed, d.Certainty, "%+v", d)
+		require.Contains(c, unwrapped(d.Summary), strconv.Itoa(theKey), "%+v", d)
 	})
 }
 

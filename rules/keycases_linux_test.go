@@ -196,7 +196,7 @@ func keyCases() []live {
 		{ids: "k.keys.EPERM.3", name: "add_key to a restricted keyring", subject: nobody, try: func(d string) error {
 			return closedRing(d, func() error { _, err := addKey("user", "y", theKey); return err })
 		}, op: func(string) eperm.Operation { return op.AddKey("user", "y", theKey) }, errno: unix.EPERM, cause: eperm.State, cap: none, says: "is restricted", flip: openTheWay},
-		{name: "KEYCTL_GET_PERSISTENT to a restricted keyring", subject: kerneltest.Subject{Root: true}, try: func(d string) error {
+		{name: "KEYCTL_GET_PERSISTENT to a restricted keyring", subject: kerneltest.Subject{Cloneflags: unix.CLONE_NEWUSER}, try: func(d string) error {
 			return closedRing(d, func() error { return keyctl(unix.KEYCTL_GET_PERSISTENT, -1, theKey) })
 		}, op: func(string) eperm.Operation { return op.KeyctlGetPersistent(-1, theKey) }, errno: unix.EPERM, cause: eperm.State, cap: none, says: "is restricted", flip: openTheWay},
 		{name: "add_key, over a key that grants no write", subject: nobody, try: func(d string) error {

@@ -54,7 +54,7 @@ var keyRules = []check.Rule{
 	keyctl("parent", "give the session keyring to the parent", []int64{unix.KEYCTL_SESSION_TO_PARENT}, ofSession(needs("key", keyLink)), keyParent),
 	keyctl("persistent", "get a persistent keyring", []int64{unix.KEYCTL_GET_PERSISTENT}, lsm.Asked(persistent), needs("keyring", keyWrite), restricted),
 	keyctl("assume", "assume the authority to make a key", []int64{unix.KEYCTL_ASSUME_AUTHORITY}, keySearched, lsm.Hooks(lsm.Other, "key_permission")),
-	keyctl("dh", "compute a shared secret", []int64{unix.KEYCTL_DH_COMPUTE}, needs("key", keyRead), needs("prime", keyRead), needs("base", keyRead)),
+	keyctl("dh", "compute a shared secret", []int64{unix.KEYCTL_DH_COMPUTE}, needs("prime", keyRead), needs("base", keyRead), needs("key", keyRead)),
 	keyctl("restrict", "restrict what a keyring takes", []int64{unix.KEYCTL_RESTRICT_KEYRING}, needs("keyring", keySetattr), keyType),
 	{
 		Name: "keyctl", Calls: []string{"keyctl"}, Doc: "use the kernel's keys",
