@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -55,8 +56,32 @@ func flag(p *check.Pass, name string, f inode.File, bit uint64, letter, word str
 			v = v.Note("Somebody set this on purpose more often than not on a file like this: find out who and why before clearing it.")
 		}
 		return v
-	case f.Mask&bit == 0 && !never(f) && !without(p, name, f):
-		return p.UnknownFor("this file system does not report the attribute (statx)")
+	case f.Mask&bit != 0 || never(f):
+		return p.Allow()
+	}
+	fs, ok := mount.Statfs.Read(p, name)
+	switch {
+	case ok && fs.Magic == unix.PROC_SUPER_MAGIC:
+		return ofProcfs(p, name, f, bit)
+	case ok && kernfs[fs.Magic]:
+		return p.Allow()
+	}
+	return p.UnknownFor("this file system does not report the attribute (statx)")
+}
+
+// ofProcfs judges files of procfs, which reports no attributes: it marks the directories of
+// processes and threads immutable, and no others (fs/proc/base.c:proc_pid_instantiate, proc_task_instantiate).
+func ofProcfs(p *check.Pass, name string, f inode.File, bit uint64) check.Verdict {
+	if bit != unix.STATX_ATTR_IMMUTABLE || !f.IsDir() {
+		return p.Allow()
+	}
+	dir := inode.Walk(p, name, true).Path
+	if _, err := strconv.Atoi(path.Base(dir)); err == nil {
+		return p.Deny("procfs marks the directory of a process immutable, and "+check.Printable(name)+" is one",
+			check.Change{Kind: check.ChangeCode, Text: "leave it to the kernel: nothing can be made, removed or changed there"})
+	}
+	if dir == "" || inode.IsDescriptor(dir) || f.IsRoot && f.Ino != procRoot {
+		return p.UnknownFor("whether it is the directory of a process is not looked into")
 	}
 	return p.Allow()
 }
@@ -66,14 +91,9 @@ func never(f inode.File) bool {
 	return f.Type() == unix.S_IFLNK || strings.HasPrefix(f.Dev, "0:") && f.Mask == 0
 }
 
-// without says whether the file system keeps no attributes: the kernel's own,
-// which have no fileattr_set. procfs marks the directories of processes itself.
-func without(p *check.Pass, name string, f inode.File) bool {
-	fs, ok := mount.Statfs.Read(p, name)
-	return ok && (kernfs[fs.Magic] || fs.Magic == unix.PROC_SUPER_MAGIC && !f.IsDir())
-}
+const procRoot = 1 // PROC_ROOT_INO
 
-// kernfs are the magic numbers of sysfs, cgroup, cgroup2, debugfs, tracefs,
+// kernfs are the file systems that keep no attributes: the kernel's own, which have no fileattr_set. These are the magic numbers of sysfs, cgroup, cgroup2, debugfs, tracefs,
 // securityfs, configfs, devpts, mqueue, bpf, pipefs, sockfs, binfmt_misc, fusectl, selinuxfs,
 // pstore, hugetlbfs (include/uapi/linux/magic.h).
 var kernfs = map[uint64]bool{0x62656572: true, 0x27e0eb: true, 0x63677270: true, 0x64626720: true, 0x74726163: true, 0x73636673: true,

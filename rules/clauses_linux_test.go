@@ -142,6 +142,7 @@ func TestClauses(t *testing.T) {
 		{"fanotify", fanotifyCases()},
 		{"tracees", traceMeCases()},
 		{"odd files", oddFileCases()},
+		{"permission functions", permissionCases()},
 	} {
 		ran := t.Run(group.name, func(t *testing.T) {
 			for _, l := range group.cases {

@@ -139,7 +139,7 @@ var fileRules = []check.Rule{
 			way(check.Target),
 			mount.ReadOnly(check.Target),
 			attr.Immutable(check.Target),
-			dac.Touch(check.Target),
+			touched(check.Target),
 			lsm.Hooks(lsm.File, "inode_setattr"),
 		),
 	},
@@ -164,7 +164,7 @@ var fileRules = []check.Rule{
 		Gates: check.Gates( // fs/ioctl.c:ioctl → ioctl_setflags → vfs_fileattr_set → fileattr_set_prepare
 			seccomp.Filter,
 			way(check.Target),
-			dac.Want(check.Target, func(*check.Operation) uint32 { return 4 }).If(hasPath),
+			check.When(hasPath, permission(dac.Want(check.Target, asking(4)), asking(4))...),
 			lsm.Hooks(lsm.File, "file_ioctl"),
 			until(5, 13, chattrOwnerOld),
 			mount.ReadOnly(check.Target),
@@ -176,7 +176,7 @@ var fileRules = []check.Rule{
 	{
 		Name: "chdir", Calls: []string{"chdir", "fchdir"}, Doc: "change the working directory",
 		Gates: check.Gates( // fs/open.c:chdir
-			seccomp.Filter, way(check.Target), dac.Execute(check.Target), lsm.Permission(check.Target, func(*check.Operation) uint32 { return 1 }),
+			seccomp.Filter, way(check.Target), permission(dac.Execute(check.Target), asking(1)), lsm.Permission(check.Target, asking(1)),
 		),
 	},
 	{
@@ -192,7 +192,7 @@ var fileRules = []check.Rule{
 				ofKind(unix.S_IFREG, noExec).If(asksFor(1)),
 				mount.ReadOnlySuper(check.Target).If(asksFor(2)), // inode_permission
 				attr.Immutable(check.Target).If(asksFor(2)), mount.Unmapped(check.Target).Answers(syscall.EACCES).If(asksFor(2)),
-				dac.Want(check.Target, accessMode), cgroup.Device(check.Target, accessMode),
+				permission(dac.Want(check.Target, accessMode), accessMode), cgroup.Device(check.Target, accessMode),
 				lsm.Permission(check.Target, accessMode),
 				notSpecial(mount.ReadOnly(check.Target)).If(asksFor(2)),
 			)),
@@ -204,7 +204,7 @@ var fileRules = []check.Rule{
 	},
 	{
 		Name: "watch", Calls: []string{"inotify_add_watch"}, Doc: "watch a file or directory",
-		Gates: check.Gates(seccomp.Filter, way(check.Target), dac.Read(check.Target), lsm.Hooks(lsm.File, "path_notify")), // fs/notify/inotify/inotify_user.c:inotify_find_inode
+		Gates: check.Gates(seccomp.Filter, way(check.Target), permission(dac.Read(check.Target), asking(4)), lsm.Hooks(lsm.File, "path_notify")), // fs/notify/inotify/inotify_user.c:inotify_find_inode
 	},
 }
 

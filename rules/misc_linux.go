@@ -28,7 +28,7 @@ var miscRules = []check.Rule{
 			seccomp.Filter,
 			check.When(flagged(unix.FAN_MARK_MOUNT|unix.FAN_MARK_FILESYSTEM), each(insideUntil, 6, 16, needFor(wholeMarks, userns.Initial(), capability.CAP_SYS_ADMIN))...),
 			check.When(flagged(unix.FAN_MARK_MOUNT|unix.FAN_MARK_FILESYSTEM), each(since, 6, 16, needFor(wholeMarks, userns.Own(), capability.CAP_SYS_ADMIN))...),
-			way(check.Target), dac.Read(check.Target).If(hasPath), lsm.Hooks(lsm.File, "path_notify"),
+			way(check.Target), check.When(hasPath, permission(dac.Read(check.Target), asking(4))...), lsm.Hooks(lsm.File, "path_notify"),
 			since(6, 16, overSuper(check.Target, "", capability.CAP_SYS_ADMIN)).If(markOf(unix.FAN_MARK_FILESYSTEM)),
 			check.When(markOf(unix.FAN_MARK_MOUNT), each(since, 6, 16, needFor(wholeMarks, userns.OwnerOf("mnt"), capability.CAP_SYS_ADMIN))...),
 		),

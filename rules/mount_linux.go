@@ -106,7 +106,7 @@ var mountRules = []check.Rule{
 		Gates: check.Gates( // fs/open.c:chroot
 			seccomp.Filter,
 			way(check.Target),
-			dac.Execute(check.Target),
+			permission(dac.Execute(check.Target), asking(1)),
 			need(userns.Own(), capability.CAP_SYS_CHROOT),
 			lsm.Hooks(lsm.Other, "path_chroot"),
 		),

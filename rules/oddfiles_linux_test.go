@@ -54,6 +54,10 @@ func oddFileCases() []live {
 		{name: "directory in devpts", try: func(string) error { return os.Mkdir("/dev/pts/new", 0o755) }, errno: unix.EPERM, cause: eperm.Filesystem, cap: capability.None},
 		{name: "renamed in devpts", try: func(string) error { return os.Rename("/dev/pts/ptmx", "/dev/pts/other") }, errno: unix.EPERM, cause: eperm.Filesystem, cap: capability.None},
 		{name: "directory in debugfs", subject: mounted("debugfs", 0), try: func(string) error { return os.Mkdir(mountPoint+"/new", 0o755) }, errno: unix.EPERM, cause: eperm.Filesystem, cap: capability.None},
+		{name: "directory in bpf whose name has a dot", subject: mounted("bpf", 0), try: func(string) error { return os.Mkdir(mountPoint+"/a.b", 0o755) }, op: always(op.Mkdir(mountPoint + "/a.b")), errno: unix.EPERM, cause: eperm.State, cap: capability.None, says: "take a name without a dot"},
+		{name: "name with a dot in bpf looked up", subject: mounted("bpf", 0), try: func(string) error { return unix.Access(mountPoint+"/a.b", unix.F_OK) }, op: always(op.Call("access").With(check.S("path", mountPoint+"/a.b"))), errno: unix.EPERM, cause: eperm.State, cap: capability.None},
+		{name: "new name with a dot in bpf", subject: mountedWith("bpf", 0, func(c *kerneltest.C, m string) { require.NoError(c, os.Mkdir(m+"/a", 0o755)) }), try: func(string) error { return os.Rename(mountPoint+"/a", mountPoint+"/a.b") },
+			op: always(op.Rename(mountPoint+"/a", mountPoint+"/a.b")), errno: unix.EPERM, cause: eperm.State, cap: capability.None},
 		{name: "file in bpf", subject: mounted("bpf", 0), try: func(string) error { return create(mountPoint + "/new") }, op: always(op.Open(mountPoint+"/new", os.O_WRONLY|os.O_CREATE)), errno: unix.EACCES, cause: eperm.Filesystem, cap: capability.None},
 		{name: "directory of queues", subject: mounted("mqueue", 0), try: func(string) error { return os.Mkdir(mountPoint+"/new", 0o755) }, errno: unix.EPERM, cause: eperm.Filesystem, cap: capability.None},
 		{name: "new hierarchy in a cgroup namespace", subject: kerneltest.Subject{Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP}, needs: hierarchies,
@@ -171,7 +175,7 @@ func TestAllowedOddly(t *testing.T) {
 			}
 			return op.Open("f", os.O_RDONLY)
 		}, try: func(string) error { return read("f") }},
-		{name: "access to its own descriptors", subject: nobody, never: true, op: func(string) eperm.Operation { return realAccess("/dev/fd", 2)("") }, try: func(string) error { return accessTo("/dev/fd", 2)("") }},
+		{name: "access to its own descriptors", subject: nobody, op: func(string) eperm.Operation { return realAccess("/dev/fd", 2)("") }, try: func(string) error { return accessTo("/dev/fd", 2)("") }},
 		{name: "access with AT_EACCESS", subject: kerneltest.Subject{UID: 65534, Caps: kerneltest.Only(unix.CAP_DAC_OVERRIDE)}, setup: func(t *testing.T, d string) { write("f", 0o600)(t, d) }, op: func(d string) eperm.Operation {
 			return op.Call("faccessat2").With(check.S("path", d+"/f"), check.I("mode", 4), check.I("flags", unix.AT_EACCESS))
 		}, try: func(d string) error { return unix.Faccessat2(unix.AT_FDCWD, d+"/f", 4, unix.AT_EACCESS) }},
@@ -200,4 +204,25 @@ func TestAllowedOddly(t *testing.T) {
 			})
 		})
 	}
+}
+
+// On a file system of BPF, names without a dot, and the kernel's own, are free.
+func TestNamesInBPF(t *testing.T) {
+	kerneltest.Require(t, kerneltest.Root)
+	kerneltest.Child(t, mounted("bpf", 0), func(c *kerneltest.C) {
+		for name, allowed := range map[string]bool{"ab": true, "a.b": false, "a.b/c": false} {
+			err := os.Mkdir(mountPoint+"/"+name, 0o755)
+			require.Equal(c, allowed, err == nil, "%s: %v", name, err)
+			_ = os.Remove(mountPoint + "/ab")
+			want := check.Denies
+			if allowed {
+				want = check.Allows
+			}
+			f := eperm.Preflight(op.Mkdir(mountPoint + "/" + name))
+			require.Equal(c, want, f.Decision, "%s: %+v", name, f.Diagnosis)
+		}
+		for _, name := range []string{mountPoint + "/.", mountPoint + "/./../" + mountPoint} {
+			require.Equal(c, check.Allows, eperm.Preflight(op.Call("newfstatat").With(check.S("path", name))).Decision, name)
+		}
+	})
 }

@@ -29,8 +29,8 @@ var openRules = []check.Rule{
 			way(check.Target),
 			mount.ReadOnly(check.Target),
 			attr.Immutable(check.Target), mount.Unmapped(check.Target).Answers(syscall.EACCES),
-			dac.Want(check.Target, func(*check.Operation) uint32 { return 3 }),
-			lsm.Permission(check.Target, func(*check.Operation) uint32 { return 3 }),
+			permission(dac.Want(check.Target, asking(3)), asking(3)),
+			lsm.Permission(check.Target, asking(3)),
 			lsm.Hooks(lsm.File, "file_open"),
 		),
 	},
@@ -55,7 +55,7 @@ var openRules = []check.Rule{
 				openType,
 				mount.ReadOnlySuper(check.Target).If(opensForWriting), // inode_permission
 				check.When(opensForWriting, attr.Immutable(check.Target), mount.Unmapped(check.Target).Answers(syscall.EACCES)),
-				noUse(dac.Want(check.Target, openMode)), cgroup.Device(check.Target, openMode),
+				permission(noUse(dac.Want(check.Target, openMode)), openMode), cgroup.Device(check.Target, openMode),
 				lsm.Permission(check.Target, openMode),
 				attr.AppendOnly(check.Target).If(func(o *check.Operation) bool {
 					f := o.Int("flags")

@@ -86,6 +86,7 @@ var (
 )
 
 var procLinks = check.Gates(
+	each(since, 5, 14, check.When(infoOfDescriptor, access(readFiles, syscall.EACCES)...)), // fs/proc/fd.c:proc_fdinfo_permission of the directory
 	check.When(procLink, access(readFiles, syscall.EACCES)...),
 	check.When(func(o *check.Operation) bool {
 		_, file, ok := procFile(o)
@@ -96,7 +97,6 @@ var procLinks = check.Gates(
 // procOpens is fs/proc/base.c:proc_mem_open and its callers.
 var procOpens = check.Gates(
 	check.When(ofProcess("environ", "auxv", "maps", "smaps", "smaps_rollup", "numa_maps", "pagemap"), access(readMemory, syscall.EACCES)...),
-	each(since, 5, 14, check.When(infoOfDescriptors, access(readFiles, syscall.EACCES)...)), // fs/proc/fd.c:proc_fdinfo_permission
 	check.When(ofProcess("mem"), access(attachMem, syscall.EACCES)...),
 	check.When(and(ofProcess("setgroups"), opensForWriting), check.Gates(lsm.Asked(setgroupsOpen))...), // proc_setgroups_open; the maps are opened without
 )
@@ -140,9 +140,9 @@ var procWrites = check.Gates(
 	check.When(ofProcess("attr/current", "attr/exec"), lsm.Hooks(lsm.Other, "setprocattr")...),
 )
 
-func infoOfDescriptors(o *check.Operation) bool {
+func infoOfDescriptor(o *check.Operation) bool {
 	_, file, ok := procFile(o)
-	return ok && (file == "fdinfo" || strings.HasPrefix(file, "fdinfo/"))
+	return ok && strings.HasPrefix(file, "fdinfo/")
 }
 
 var oomDoc = check.Doc{

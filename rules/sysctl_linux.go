@@ -14,7 +14,6 @@ import (
 	"github.com/go-eperm/eperm/lsm"
 	"github.com/go-eperm/eperm/mount"
 	seccomp "github.com/go-eperm/eperm/seccomp/gates"
-	"github.com/go-eperm/eperm/sysctl"
 	"github.com/go-eperm/eperm/task"
 	"github.com/go-eperm/eperm/userns"
 	"golang.org/x/sys/unix"
@@ -102,10 +101,15 @@ func settingBits(o *check.Operation) uint32 {
 }
 
 var sysctlAccess = inode.OnFile(&sysctlDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
-	if f.IsDir() && !p.Op.Is("access", "faccessat", "faccessat2") { // EISDIR comes first
+	bits := settingBits(p.Op)
+	switch {
+	case !f.IsDir() || p.Op.Is("access", "faccessat", "faccessat2"):
+	case opensTmpfile(p.Op) && p.Op.Is(openCalls...): // fs/namei.c:vfs_tmpfile
+		bits = 3
+	default: // EISDIR comes first
 		return p.Allow()
 	}
-	v := settingAccess(p, inProcAs(p.Op), f, settingBits(p.Op))
+	v := settingAccess(p, inProcAs(p.Op), f, bits)
 	if v.Decision == check.Denies && p.Op.Is("write", "read", "pread64") && p.Seen == syscall.EPERM { // asked again, of who did not open it
 		v = v.With(syscall.EPERM)
 	}
@@ -123,6 +127,8 @@ func settingAccess(p *check.Pass, name string, f inode.File, bits uint32) check.
 		return p.Allow()
 	case nextID: // whose mode is read-only but for this
 		return lacking(capability.Verdict(p, userns.OwnerOf("ipc"), setting+" is for checkpoint and restore", capability.CAP_CHECKPOINT_RESTORE, capability.CAP_SYS_ADMIN))
+	case !ownerMay && bits&2 == 0:
+		return p.Deny(check.Printable(name)+" cannot be read by anybody (mode "+f.ModeText()+")", check.Change{Kind: check.ChangeCode, Text: "it only takes what is written; it cannot be read"})
 	case !ownerMay:
 		return p.Deny(check.Printable(name)+" is read-only for everybody (mode "+f.ModeText()+")", check.Change{Kind: check.ChangeCode, Text: "it only tells; it cannot be set"}).As(check.ReadOnly)
 	case strings.HasPrefix(setting, "user."):
@@ -248,11 +254,13 @@ const overflowID = 65534
 var handlerDoc = check.Doc{
 	ID: "sysctl.handler", Title: "setting accepts the value",
 	Text: "Some settings take a capability of their own when they are written, whatever the uid; a few when they are read. " +
-		"kernel.unprivileged_bpf_disabled stays 1 once it is.",
+		"A few values are refused: kernel.unprivileged_bpf_disabled stays 1 once it is, net.core.bpf_jit_enable is 2 only for who sees addresses of the kernel, " +
+		"and another network namespace than the initial one takes only the congestion control that is not restricted.",
 	Kernel: "kernel/printk/sysctl.c:proc_dointvec_minmax_sysadmin; kernel/sysctl.c:proc_taint; kernel/umh.c:proc_cap_handler; kernel/bpf/syscall.c:bpf_unpriv_handler, bpf_stats_handler; " +
 		"kernel/pid_namespace.c:pid_ns_ctl_handler; kernel/delayacct.c; kernel/sched/core.c:sysctl_schedstats, sysctl_numa_balancing; security/min_addr.c:mmap_min_addr_handler; " +
 		"security/yama/yama_lsm.c:yama_dointvec_minmax; net/core/sysctl_net_core.c:proc_dointvec_minmax_bpf_enable; net/ipv4/devinet.c:devinet_sysctl_forward; " +
-		"net/sched/sch_api.c:qdisc_set_default; kernel/seccomp.c:seccomp_actions_logged_handler; kernel/pid_sysctl.h:pid_mfd_noexec_dointvec_minmax",
+		"net/sched/sch_api.c:qdisc_set_default; kernel/seccomp.c:seccomp_actions_logged_handler; kernel/pid_sysctl.h:pid_mfd_noexec_dointvec_minmax; " +
+		"kernel/sysctl.c:proc_do_static_key; security/apparmor/lsm.c:apparmor_dointvec; net/ipv4/tcp_cong.c:tcp_set_default_congestion_control",
 	Man:    "proc_sys_kernel(5)",
 	Cause:  check.MissingCapability,
 	Errnos: []syscall.Errno{syscall.EPERM},
@@ -271,7 +279,10 @@ func handlerOf(setting string) (handler, bool) {
 	h := handler{where: initialNS, caps: sysAdmin, also: check.NoCap}
 	switch setting {
 	case "kernel.dmesg_restrict", "kernel.kptr_restrict", "kernel.tainted", "kernel.task_delayacct", "kernel.bpf_stats_enabled", "kernel.unprivileged_bpf_disabled",
-		"kernel.sched_schedstats", "kernel.sched_energy_aware", "kernel.numa_balancing", "net.core.bpf_jit_enable", "kernel.seccomp.actions_logged":
+		"kernel.sched_schedstats", "kernel.sched_energy_aware", "kernel.numa_balancing", "net.core.bpf_jit_enable", "kernel.seccomp.actions_logged",
+		"net.core.high_order_alloc_disable", "vm.mem_profiling":
+	case "kernel.unprivileged_userns_apparmor_policy", "kernel.apparmor_display_secid_mode", "kernel.apparmor_restrict_unprivileged_unconfined":
+		h.where, h.caps, h.reads = userns.Own(), []check.Cap{capability.CAP_MAC_ADMIN}, true
 	case "net.core.default_qdisc":
 		h.caps = netAdmin
 	case "vm.memfd_noexec":
@@ -304,7 +315,7 @@ var sysctlHandler = check.Gate{Doc: &handlerDoc, Role: check.Target, Run: func(p
 		ok = ok && h.reads
 	}
 	if !ok {
-		return p.Allow()
+		return refusedValue(p, setting)
 	}
 	if v := capability.Verdict(p, h.where, verb+setting+" is privileged", h.caps...); v.Decision != check.Allows {
 		if p.Seen == 0 && v.Decision == check.Denies && p.Op.Is("openat", "open") && p.Op.Int("flags")&unix.O_TRUNC == 0 {
@@ -317,18 +328,5 @@ var sysctlHandler = check.Gate{Doc: &handlerDoc, Role: check.Target, Run: func(p
 			return v
 		}
 	}
-	if setting == "kernel.unprivileged_bpf_disabled" {
-		n, err := sysctl.Number(p, setting, 0)
-		value := strings.TrimSpace(p.Op.Str("data"))
-		switch {
-		case err != nil:
-			return p.Unknown()
-		case n != 1 || value == "1":
-		case value == "" && p.Seen == 0:
-			return p.UnknownFor("it is 1, which stays so until the next boot, and what is to be written is not known")
-		default:
-			return p.Deny("unprivileged_bpf_disabled is 1 and stays so until the next boot", check.Change{Kind: check.AskAdministrator, Text: "reboot; a value of 2 could be changed"}).As(check.Sysctl)
-		}
-	}
-	return p.Allow()
+	return refusedValue(p, setting)
 }}

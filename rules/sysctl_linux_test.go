@@ -2,6 +2,7 @@ package rules_test
 
 import (
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/go-eperm/eperm/check"
 	"github.com/go-eperm/eperm/kerneltest"
 	"github.com/go-eperm/eperm/op"
+	"github.com/go-eperm/eperm/rules"
 )
 
 func settingFile(name string) string { return "/proc/sys/" + strings.ReplaceAll(name, ".", "/") }
@@ -65,6 +67,12 @@ func sysctlCases() []live {
 		handled("", "kernel.task_delayacct", admin),
 		handled("k.proc-write.EPERM.12", "kernel.unprivileged_bpf_disabled", admin),
 		handled("k.proc-write.EPERM.14", "vm.mmap_min_addr", capability.CAP_SYS_RAWIO),
+		handled("", "net.core.high_order_alloc_disable", admin),
+		{name: "restricted congestion control as the default of a network namespace", needs: hasCongestion("cubic"), setup: func(t *testing.T, d string) { setting(t, "net.ipv4.tcp_allowed_congestion_control", "reno") }, subject: inNetwork(kerneltest.Subject{}),
+			try: func(string) error { return putText("cubic")(settingFile(defaultControl)) }, op: always(op.WriteText(settingFile(defaultControl), "cubic")), errno: unix.EPERM, cause: eperm.Sysctl, cap: capability.None,
+			flip: once(func(t *testing.T, d string) {
+				setting(t, "net.ipv4.tcp_allowed_congestion_control", "reno cubic")
+			})},
 		lastPID, helper, forward, nextID, limits, pidMax, shm, secret, closed, handed,
 		programmed(live{ids: "k.proc-write.EPERM.10", name: "sysctl program", try: entering(func(string) error { return putText("x")(settingFile("vm.swappiness")) }), op: always(op.Write(settingFile("vm.swappiness"))),
 			errno: unix.EPERM, cause: eperm.Cgroup, cap: capability.None, sure: eperm.Likely, then: unix.EINVAL}, progCgroupSysctl, attachSysctl),
@@ -114,4 +122,88 @@ func TestOpeningGuardedSettings(t *testing.T) {
 		require.Equal(c, check.Denies, eperm.Preflight(op.Sysctl("kernel.ns_last_pid")).Decision)
 		require.Equal(c, check.Denies, eperm.Preflight(op.Write(path)).Decision)
 	})
+}
+
+const defaultControl = "net.ipv4.tcp_congestion_control"
+
+// hasCongestion needs a kernel that has the algorithm.
+func hasCongestion(name string) kerneltest.Need {
+	return kerneltest.Needs("congestion-"+name, func() string {
+		b, err := os.ReadFile(settingFile("net.ipv4.tcp_available_congestion_control"))
+		if err != nil {
+			return err.Error()
+		}
+		if !slices.Contains(strings.Fields(string(b)), name) {
+			return "this kernel has no " + name
+		}
+		return ""
+	})
+}
+
+// Some kernels refuse to switch function tracing, to root too: that is never taken for a
+// missing permission, nor foretold as allowed.
+func TestFunctionTracingSetting(t *testing.T) {
+	kerneltest.Require(t, kerneltest.Root, kerneltest.Path(settingFile("kernel.ftrace_enabled")))
+	kerneltest.Child(t, kerneltest.Subject{}, func(c *kerneltest.C) {
+		path := settingFile("kernel.ftrace_enabled")
+		now, err := os.ReadFile(path)
+		require.NoError(c, err)
+		write := op.WriteText(path, string(now))
+		require.Equal(c, check.Unknown, eperm.Preflight(write).Decision)
+		require.Equal(c, check.Allows, eperm.Preflight(op.Open(path, os.O_RDONLY)).Decision)
+		if err = putText(string(now))(path); err == nil {
+			return
+		}
+		require.ErrorIs(c, err, unix.EPERM)
+		d := eperm.Explain(err, write)
+		require.NotNil(c, d)
+		require.Equal(c, eperm.Sysctl, d.Cause, "%+v", d)
+		require.NotEqual(c, eperm.Confirmed, d.Certainty)
+	})
+}
+
+// What handlers ask that this kernel lacks, in worlds that are made.
+func TestHandlersOfOtherKernels(t *testing.T) {
+	const root = `ids "" ruid=0 euid=0 suid=0 fsuid=0 rgid=0 egid=0 sgid=0 fsgid=0` + "\n" + `ns "user" inode=4026531837` + "\n"
+	caps := func(set string) string {
+		return `caps "" effective=` + set + ` permitted=` + set + ` inheritable=0000000000000000` + "\n"
+	}
+	const all, noSyslog, noMAC = "000001ffffffffff", "000001fbffffffff", "000001fdffffffff"
+	value := func(name, text string) string { return `sysctl "` + name + `" text=` + text + "\n" }
+	settings := func(restrict, paranoid string) string {
+		return value("kernel.kptr_restrict", restrict) + value("kernel.perf_event_paranoid", paranoid)
+	}
+	jit := op.WriteText(settingFile("net.core.bpf_jit_enable"), "2")
+	display := op.WriteText(settingFile("kernel.apparmor_display_secid_mode"), "1")
+	for _, c := range []struct {
+		name  string
+		o     eperm.Operation
+		world string
+		want  check.Decision
+		cap   capability.Cap
+	}{
+		{"code shown to who sees addresses", jit, root + caps(all) + settings("0", "2"), check.Allows, capability.None},
+		{"code shown to none", jit, root + caps(all) + settings("2", "2"), check.Denies, capability.None},
+		{"code shown without CAP_SYSLOG", jit, root + caps(noSyslog) + settings("1", "2"), check.Denies, capability.CAP_SYSLOG},
+		{"code shown where profiling is free", jit, root + caps(noSyslog) + settings("0", "1"), check.Allows, capability.None},
+		{"1 is no such matter", op.WriteText(settingFile("net.core.bpf_jit_enable"), "1"), root + caps(all) + settings("2", "2"), check.Allows, capability.None},
+		{"AppArmor", display, root + caps(all), check.Allows, capability.None},
+		{"AppArmor without CAP_MAC_ADMIN", display, root + caps(noMAC), check.Denies, capability.CAP_MAC_ADMIN},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w, err := check.Replay("eperm world v1\n" + c.world)
+			require.NoError(t, err)
+			rule := rules.For(&c.o)
+			require.NotNil(t, rule)
+			i := slices.IndexFunc(rule.Gates, func(g check.Gate) bool { return g.Doc.ID == "sysctl.handler" })
+			v := check.Judge(rule, &rule.Gates[i], &c.o, w, unix.EPERM, false)
+			if c.want == check.Allows {
+				require.True(t, v.Decision == check.Allows || v.Inferred, "%+v", v)
+				return
+			}
+			require.Equal(t, c.want, v.Decision, "%+v", v)
+			require.False(t, v.Inferred)
+			require.Equal(t, c.cap, v.Cap)
+		})
+	}
 }

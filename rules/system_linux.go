@@ -103,10 +103,10 @@ var systemRules = []check.Rule{
 // opensAnew is a file that a system call opens by itself, for appending or as swap,
 // with these bits (4 read, 2 write): fs/open.c:file_open_name → fs/namei.c:may_open.
 func opensAnew(bits uint32) []check.Gate {
-	want := func(*check.Operation) uint32 { return bits }
+	want := asking(bits)
 	return check.Gates(
 		way(check.Target), openType, mount.ReadOnlySuper(check.Target), attr.Immutable(check.Target), mount.Unmapped(check.Target).Answers(syscall.EACCES),
-		dac.Want(check.Target, want), cgroup.Device(check.Target, want), lsm.Permission(check.Target, want),
+		permission(dac.Want(check.Target, want), want), cgroup.Device(check.Target, want), lsm.Permission(check.Target, want),
 		attr.AppendOnly(check.Target).If(isCall("swapon", "swapoff")), // acct opens with O_APPEND
 		notSpecial(mount.ReadOnly(check.Target)), lsm.Hooks(lsm.File, "file_open"),
 	)

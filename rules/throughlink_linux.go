@@ -18,7 +18,7 @@ import (
 func ThroughLinks(w *check.World, o check.Operation) check.Operation {
 	o = throughGroups(w, ofSocket(w, o))
 	name, follow := inode.Path(&o, check.Target)
-	if name == "" || inode.Opened(&o, check.Target) || !o.Is(openCalls...) && !o.Is("access", "faccessat", "faccessat2") ||
+	if name == "" || inode.Opened(&o, check.Target) || !o.Is(openCalls...) && !o.Is(namesProcfs...) ||
 		strings.HasPrefix(name, "/proc/") && path.Clean(name) == name {
 		return o
 	}
@@ -42,6 +42,10 @@ func ThroughLinks(w *check.World, o check.Operation) check.Operation {
 	}
 	return o.With(check.S(reached, way.Path))
 }
+
+// namesProcfs are the calls, other than open(2), that come to the permission functions of procfs.
+var namesProcfs = []string{"access", "faccessat", "faccessat2", "chdir", "chroot", "inotify_add_watch", "fanotify_mark",
+	"stat", "newfstatat", "fstatat64", "statx", "setxattr", "getxattr", "removexattr", "listxattr"}
 
 // reached is the argument that ThroughLinks adds.
 const reached = "reached"

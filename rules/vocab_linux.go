@@ -51,7 +51,7 @@ func way(of check.Role) []check.Gate {
 	if of == check.NewTarget {
 		ancestors = check.NewAncestors
 	}
-	gates := []check.Gate{dac.Search(ancestors), lsm.Search(ancestors), dac.ProtectedSymlinks(of)}
+	gates := []check.Gate{dac.Search(ancestors), lsm.Search(ancestors), bpfName(ancestors), dac.ProtectedSymlinks(of)}
 	if of == check.Target {
 		gates = check.Gates(gates, hidepid.If(throughProcess), procLinks)
 	}
@@ -68,8 +68,8 @@ func mayWrite(of check.Role) []check.Gate {
 		mount.ReadOnlySuper(of), // sb_permission
 		attr.Immutable(of),
 		mount.Unmapped(of).Answers(syscall.EACCES),
-		dac.Write(of),
-		lsm.Permission(of, func(*check.Operation) uint32 { return bits }),
+		permission(dac.Write(of), asking(bits)),
+		lsm.Permission(of, asking(bits)),
 	)
 }
 

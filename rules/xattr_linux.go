@@ -33,7 +33,7 @@ var xattrRules = []check.Rule{
 			attr.Immutable(check.Target), attr.AppendOnly(check.Target), mount.Unmapped(check.Target), // may_write_xattr
 			check.When(xattrNamespace("trusted."), needFor("attributes of trusted.* are privileged", userns.Initial(), capability.CAP_SYS_ADMIN)...),
 			xattrUser.If(xattrNamespace("user.")),
-			dac.Write(check.Target).If(xattrPlain),
+			check.When(xattrPlain, permission(dac.Write(check.Target), asking(2))...),
 			lsm.Hooks(lsm.File, "inode_setxattr"),
 			lsm.Asked(xattrFileCaps.If(and(isXattr(capabilityXattr), not(setsXattr)))), // security/commoncap.c:cap_inode_removexattr
 			lsm.Asked(xattrSecurity.If(and(xattrNamespace("security."), not(isXattr(capabilityXattr))))),
@@ -47,7 +47,7 @@ var xattrRules = []check.Rule{
 			seccomp.Filter,
 			way(check.Target),
 			known("name"),
-			dac.Read(check.Target).If(xattrPlain),
+			check.When(xattrPlain, userAttribute(permission(dac.Read(check.Target), asking(4)))...),
 			lsm.Hooks(lsm.File, "inode_getxattr"),
 		),
 	},
