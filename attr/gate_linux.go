@@ -61,9 +61,9 @@ func flag(p *check.Pass, name string, f inode.File, bit uint64, letter, word str
 	}
 	fs, ok := mount.Statfs.Read(p, name)
 	switch {
-	case ok && fs.Magic == unix.PROC_SUPER_MAGIC:
+	case ok && fs.Magic == mount.Proc:
 		return ofProcfs(p, name, f, bit)
-	case ok && kernfs[fs.Magic]:
+	case ok && mount.NoAttributes(fs.Magic):
 		return p.Allow()
 	}
 	return p.UnknownFor("this file system does not report the attribute (statx)")
@@ -92,13 +92,6 @@ func never(f inode.File) bool {
 }
 
 const procRoot = 1 // PROC_ROOT_INO
-
-// kernfs are the file systems that keep no attributes: the kernel's own, which have no fileattr_set. These are the magic numbers of sysfs, cgroup, cgroup2, debugfs, tracefs,
-// securityfs, configfs, devpts, mqueue, bpf, pipefs, sockfs, binfmt_misc, fusectl, selinuxfs,
-// pstore, hugetlbfs (include/uapi/linux/magic.h).
-var kernfs = map[uint64]bool{0x62656572: true, 0x27e0eb: true, 0x63677270: true, 0x64626720: true, 0x74726163: true, 0x73636673: true,
-	0x62656570: true, 0x1cd1: true, 0x19800202: true, 0xcafe4a11: true, 0x50495045: true, 0x534f434b: true,
-	0x42494e4d: true, 0x65735543: true, 0xf97cff8c: true, 0x6165676c: true, 0x958458f6: true}
 
 // guarded says whether a file is of the kind that people protect by attribute.
 func guarded(name string) bool {

@@ -10,7 +10,6 @@ import (
 	"github.com/go-eperm/eperm/mount"
 	"github.com/go-eperm/eperm/task"
 	"github.com/go-eperm/eperm/userns"
-	"golang.org/x/sys/unix"
 )
 
 // ActAs is the change of doing it as another user: files are judged by its fsuid.
@@ -95,7 +94,7 @@ func fixedMode(p *check.Pass, name string) bool {
 		return false
 	}
 	fs, err := mount.Statfs.ReadErr(p, name)
-	return err == nil && fs.Magic == unix.PROC_SUPER_MAGIC
+	return err == nil && fs.Magic == mount.Proc
 }
 
 // abroad says that the file belongs to somebody whom the task's user namespace

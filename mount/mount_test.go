@@ -41,3 +41,20 @@ func TestLive(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "proc", p.Type)
 }
+
+// The table of file systems holds what the lists beside it held.
+func TestFileSystems(t *testing.T) {
+	for _, magic := range []uint64{Proc, Sysfs, Cgroup, Cgroup2, Mqueue, BinfmtMisc, Binderfs} {
+		require.True(t, NeverExec(magic), TypeName(magic))
+	}
+	for _, magic := range []uint64{Tmpfs, Ext, Overlay, FUSE, Devpts, Hugetlbfs, 0} {
+		require.False(t, NeverExec(magic), TypeName(magic))
+	}
+	names := map[string]bool{}
+	for magic, fs := range fsTypes {
+		require.NotEmpty(t, fs.name, "%#x", magic)
+		require.False(t, names[fs.name], fs.name)
+		names[fs.name] = true
+	}
+	require.Equal(t, "0x1234", TypeName(0x1234))
+}

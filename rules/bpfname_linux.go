@@ -38,7 +38,7 @@ func bpfName(of check.Role) check.Gate {
 		switch fs, ok := mount.Statfs.Read(p, dir); {
 		case !ok:
 			return p.Unknown()
-		case fs.Magic != bpfMagic:
+		case fs.Magic != mount.BPF:
 			return p.AllowFor("not on a file system of BPF")
 		}
 		return p.Deny("names with a dot are reserved on the file system of BPF "+check.Printable(dir)+", and looking one up is refused to everybody",

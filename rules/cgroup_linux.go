@@ -141,7 +141,7 @@ var delegatable = check.Probe[task.Text]{Name: "cgroup_delegate", Source: "/sys/
 }}
 
 var nsDelegate = check.Gate{Doc: &delegateDoc, Role: check.Target, Run: func(p *check.Pass) check.Verdict {
-	switch isGroup(p, unix.CGROUP2_SUPER_MAGIC) {
+	switch isGroup(p, mount.Cgroup2) {
 	case check.Unknown:
 		return p.Unknown()
 	case check.Denies:
@@ -196,7 +196,7 @@ var cgroupTarget = check.Gate{Doc: &ancestorDoc, Param: "(target)", Role: check.
 }}
 
 var cgroupAncestor = check.Gate{Doc: &ancestorDoc, Role: check.Target, Run: func(p *check.Pass) check.Verdict {
-	switch isGroup(p, unix.CGROUP2_SUPER_MAGIC) {
+	switch isGroup(p, mount.Cgroup2) {
 	case check.Unknown:
 		return p.Unknown()
 	case check.Denies:
@@ -249,7 +249,7 @@ var groupOwnerDoc = check.Doc{
 }
 
 var cgroupOwner = check.Gate{Doc: &groupOwnerDoc, Role: check.Process, Run: func(p *check.Pass) check.Verdict {
-	switch isGroup(p, unix.CGROUP_SUPER_MAGIC) {
+	switch isGroup(p, mount.Cgroup) {
 	case check.Unknown:
 		return p.Unknown()
 	case check.Denies:

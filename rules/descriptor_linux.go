@@ -106,11 +106,6 @@ var immutableOpenedDoc = check.Doc{
 	Errnos: []syscall.Errno{syscall.EPERM},
 }
 
-const (
-	extMagic  = 0xef53
-	f2fsMagic = 0xf2f52010
-)
-
 var immutableOpened = inode.OnFile(&immutableOpenedDoc, check.Target, func(p *check.Pass, name string, f inode.File) check.Verdict {
 	v := attr.Immutable(check.Target).Run(p)
 	if v.Decision == check.Allows {
@@ -120,7 +115,7 @@ var immutableOpened = inode.OnFile(&immutableOpenedDoc, check.Target, func(p *ch
 	switch {
 	case !ok:
 		return p.Unknown()
-	case fs.Magic != extMagic && fs.Magic != f2fsMagic:
+	case fs.Magic != mount.Ext && fs.Magic != mount.F2FS:
 		return p.AllowFor("this file system does not ask a descriptor that is open")
 	}
 	return v

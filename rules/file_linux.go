@@ -264,7 +264,7 @@ func unlessSame(gates []check.Gate) []check.Gate {
 			}
 			if name != other && strings.HasPrefix(f.Dev, "0:") { // overlay and fuse show one number for what are two inodes
 				fs, err := mount.Statfs.ReadErr(p, mount.Holder(name, f))
-				if err != nil || fs.Magic == unix.OVERLAYFS_SUPER_MAGIC || mount.IsRemote(fs.Magic) {
+				if err != nil || fs.Magic == mount.Overlay || mount.IsRemote(fs.Magic) {
 					return p.UnknownFor("both names have one inode number: if they are one inode, the kernel leaves them as they are")
 				}
 			}

@@ -19,10 +19,6 @@ import (
 const (
 	fsIocSetflags32 = 0x40046602 // FS_IOC32_SETFLAGS
 	fsIocFssetxattr = 0x401c5820 // FS_IOC_FSSETXATTR
-	procMagic       = 0x9fa0     // PROC_SUPER_MAGIC
-	sysfsMagic      = 0x62656572
-	cgroup2Magic    = 0x63677270
-	cgroupMagic     = 0x27e0eb
 )
 
 var mknodDirDoc = check.Doc{
@@ -127,7 +123,7 @@ var chattrOwnerOld = inode.OnFile(&chattrOwnerDoc, check.Target, func(p *check.P
 	switch {
 	case !ok:
 		return p.Unknown()
-	case fs.Magic != extMagic && fs.Magic != f2fsMagic:
+	case fs.Magic != mount.Ext && fs.Magic != mount.F2FS:
 		return p.AllowFor("this file system asks later")
 	}
 	v := dac.Owner(check.Target).Run(p)
@@ -148,7 +144,7 @@ var chattrOwnerDoc = check.Doc{
 
 // strictImmutable is the attribute where the kernel leaves it to the file system whether
 // it counts: fs/ext4/inode.c:ext4_setattr and fs/f2fs/file.c:f2fs_setattr refuse any change.
-var strictImmutable = onlyOn(attr.Immutable(check.Target), extMagic, f2fsMagic)
+var strictImmutable = onlyOn(attr.Immutable(check.Target), mount.Ext, mount.F2FS)
 
 // onlyOn is a gate that these file systems have.
 func onlyOn(g check.Gate, magics ...uint64) check.Gate {

@@ -54,7 +54,7 @@ func hiddenDir(p *check.Pass, dir string) check.Verdict {
 		return p.Allow()
 	}
 	fs, ok := mount.Statfs.Read(p, strings.TrimSuffix(dir, "/"+base))
-	if !ok || fs.Magic != procMagic {
+	if !ok || fs.Magic != mount.Proc {
 		return p.Allow()
 	}
 	f, ok := inode.Lstat.Read(p, dir)

@@ -12,32 +12,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const (
-	devptsMagic     = 0x1cd1
-	securityfsMagic = 0x73636673
-	configfsMagic   = 0x62656570
-	bpfMagic        = 0xcafe4a11
-	binfmtMagic     = 0x42494e4d
-	fusectlMagic    = 0x65735543
-	selinuxfsMagic  = 0xf97cff8c
-	pstoreMagic     = 0x6165676c
-)
-
 // kernelDirs are the file systems whose content the kernel makes, and what their
 // directories let anybody do to it all the same (struct inode_operations; those with
 // simple_dir_inode_operations nothing). vfat and exfat are here for what they lack.
 var kernelDirs = map[uint64][]string{
-	procMagic: nil, sysfsMagic: nil, devptsMagic: nil, debugfsMagic: nil, binfmtMagic: nil, fusectlMagic: nil, selinuxfsMagic: nil,
-	pstoreMagic:     {"unlink"},
-	mqueueMagic:     {"create", "unlink"},
-	bpfMagic:        {"mkdir", "mknod", "symlink", "rmdir", "rename", "link", "unlink"},
-	configfsMagic:   {"mkdir", "rmdir", "symlink", "unlink"},
-	tracefsMagic:    {"mkdir", "rmdir"}, // of instances
-	securityfsMagic: {"mkdir", "rmdir"}, // of AppArmor's namespaces
-	cgroupMagic:     {"mkdir", "rmdir", "rename"},
-	cgroup2Magic:    {"mkdir", "rmdir"},
-	0x4d44:          {"create", "mkdir", "rmdir", "rename", "unlink"}, // MSDOS_SUPER_MAGIC
-	0x2011bab0:      {"create", "mkdir", "rmdir", "rename", "unlink"}, // EXFAT_SUPER_MAGIC
+	mount.Proc: nil, mount.Sysfs: nil, mount.Devpts: nil, mount.Debugfs: nil, mount.BinfmtMisc: nil, mount.Fusectl: nil, mount.SELinuxfs: nil,
+	mount.Pstore:     {"unlink"},
+	mount.Mqueue:     {"create", "unlink"},
+	mount.BPF:        {"mkdir", "mknod", "symlink", "rmdir", "rename", "link", "unlink"},
+	mount.Configfs:   {"mkdir", "rmdir", "symlink", "unlink"},
+	mount.Tracefs:    {"mkdir", "rmdir"}, // of instances
+	mount.Securityfs: {"mkdir", "rmdir"}, // of AppArmor's namespaces
+	mount.Cgroup:     {"mkdir", "rmdir", "rename"},
+	mount.Cgroup2:    {"mkdir", "rmdir"},
+	mount.MSDOS:      {"create", "mkdir", "rmdir", "rename", "unlink"},
+	mount.ExFAT:      {"create", "mkdir", "rmdir", "rename", "unlink"},
 }
 
 // dirOperation is which of a directory's operations the kernel needs: fs/namei.c:vfs_*.
@@ -67,9 +56,9 @@ func lacks(dir string, magic uint64, operation string) bool {
 	switch {
 	case !known:
 		return false
-	case magic == tracefsMagic && path.Base(dir) != "instances":
+	case magic == mount.Tracefs && path.Base(dir) != "instances":
 		return true
-	case magic == securityfsMagic && path.Base(dir) != "namespaces":
+	case magic == mount.Securityfs && path.Base(dir) != "namespaces":
 		return true
 	}
 	return !slices.Contains(has, operation)
@@ -82,7 +71,7 @@ func closedDir(p *check.Pass, dir string) check.Verdict {
 	switch {
 	case !ok:
 		return p.Unknown()
-	case fs.Magic == procMagic && operation == "create":
+	case fs.Magic == mount.Proc && operation == "create":
 		return p.Allow() // procfs knows no such name: ENOENT
 	case !lacks(dir, fs.Magic, operation):
 		return p.Allow()
@@ -138,7 +127,7 @@ var noRemove = inode.OnFile(&noRemoveDoc, check.Target, func(p *check.Pass, name
 	switch {
 	case !ok:
 		return p.Unknown()
-	case operation == "rename" && fs.Magic == cgroupMagic && f.IsDir(), !lacks(inode.Dir(name), fs.Magic, operation):
+	case operation == "rename" && fs.Magic == mount.Cgroup && f.IsDir(), !lacks(inode.Dir(name), fs.Magic, operation):
 		return p.Allow()
 	case operation == "unlink" && f.IsDir() || operation == "rmdir" && !f.IsDir(): // EISDIR, ENOTDIR come first
 		return p.Allow()

@@ -42,7 +42,7 @@ var kernelLog = inode.OnFile(&kernelLogDoc, check.Target, func(p *check.Pass, na
 		switch {
 		case !ok:
 			return p.Unknown()
-		case fs.Magic != procMagic:
+		case fs.Magic != mount.Proc:
 			return p.AllowFor("not a file of procfs")
 		}
 		return readsLog(p, "/proc/kmsg takes the log away from other readers, and is privileged")

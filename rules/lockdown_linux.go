@@ -20,9 +20,7 @@ import (
 // reason follows from which file it is.
 
 const (
-	debugfsMagic = 0x64626720
-	tracefsMagic = 0x74726163
-	msrMajor     = "202"
+	msrMajor = "202"
 )
 
 // isMemory is /dev/mem, /dev/kmem and /dev/port (drivers/char/mem.c).
@@ -34,7 +32,7 @@ func isKcore(p *check.Pass, name string, f inode.File) (is, known bool) {
 	if !f.IsRegular() || path.Base(name) != "kcore" {
 		return false, true
 	}
-	return onFS(p, name, f, procMagic)
+	return onFS(p, name, f, mount.Proc)
 }
 
 // onFS says whether a file is on that kind of file system, which has no device.
@@ -67,7 +65,7 @@ var debugfsLockdown = func() check.Gate {
 		if opens(p.Op) && !f.IsRegular() {
 			return false, true
 		}
-		return onFS(p, name, f, debugfsMagic)
+		return onFS(p, name, f, mount.Debugfs)
 	})
 	ask := g.Run
 	g.Run = func(p *check.Pass) check.Verdict {
@@ -101,7 +99,7 @@ var lockdownOpens = []check.Gate{
 		if !f.IsRegular() {
 			return false, true
 		}
-		return onFS(p, name, f, tracefsMagic)
+		return onFS(p, name, f, mount.Tracefs)
 	}),
 }
 

@@ -13,7 +13,6 @@ import (
 	"github.com/go-eperm/eperm/mount"
 	seccomp "github.com/go-eperm/eperm/seccomp/gates"
 	"github.com/go-eperm/eperm/task"
-	"golang.org/x/sys/unix"
 )
 
 // netFileRules come before those of files: the files of a network device judge
@@ -44,7 +43,7 @@ var netDeviceFile = check.Gate{Doc: &netDeviceDoc, Role: check.Target, Param: "C
 	switch {
 	case !ok:
 		return p.Unknown()
-	case fs.Magic != unix.SYSFS_MAGIC:
+	case fs.Magic != mount.Sysfs:
 		return p.AllowFor("not sysfs")
 	}
 	where := netOwner

@@ -68,7 +68,7 @@ func settingPath(p *check.Pass, name string, f inode.File) (string, bool) {
 	if !strings.HasPrefix(f.Dev, "0:") {
 		return "", false
 	}
-	if fs, err := mount.Statfs.ReadErr(p, mount.Holder(name, f)); err != nil || fs.Magic != procMagic {
+	if fs, err := mount.Statfs.ReadErr(p, mount.Holder(name, f)); err != nil || fs.Magic != mount.Proc {
 		return "", false
 	}
 	if !strings.HasPrefix(name, "/proc/") || path.Clean(name) != name || inode.IsDescriptor(name) {

@@ -142,5 +142,5 @@ var pollable = inode.OnFile(&pollableDoc, check.Target, func(p *check.Pass, name
 
 func procOrSys(p *check.Pass, name string) bool {
 	fs, ok := mount.Statfs.Read(p, name)
-	return ok && (fs.Magic == procMagic || fs.Magic == sysfsMagic || fs.Magic == 0x63677270 || fs.Magic == 0x27e0eb) // cgroup2, cgroup
+	return ok && (fs.Magic == mount.Proc || fs.Magic == mount.Sysfs || fs.Magic == mount.Cgroup2 || fs.Magic == mount.Cgroup)
 }

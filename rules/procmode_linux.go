@@ -27,7 +27,7 @@ var procMode = check.Gate{Doc: &procModeDoc, Role: check.Target, Run: func(p *ch
 		return p.AllowFor("does not exist")
 	case err != nil:
 		return p.Unknown()
-	case fs.Magic != procMagic:
+	case fs.Magic != mount.Proc:
 		return p.AllowFor("not a file of procfs")
 	}
 	dir, _, _ := strings.Cut(procFileOf(p.Op), "/")

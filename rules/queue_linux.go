@@ -39,8 +39,6 @@ var queueRules = []check.Rule{
 	},
 }
 
-const mqueueMagic = 0x19800202 // MQUEUE_MAGIC
-
 // queueMode is prepare_open's: O_TRUNC and the rest of open(2) mean nothing to it.
 func queueMode(o *check.Operation) uint32 {
 	return map[int64]uint32{unix.O_RDONLY: 4, unix.O_WRONLY: 2, unix.O_RDWR: 6}[o.Int("flags")&unix.O_ACCMODE]
@@ -130,7 +128,7 @@ var queueSeen = check.Gate{Doc: &queueSeenDoc, Run: func(p *check.Pass) check.Ve
 	switch {
 	case !ok:
 		return p.Unknown()
-	case fs.Magic != mqueueMagic:
+	case fs.Magic != mount.Mqueue:
 		return p.UnknownFor("something else is mounted over the queues at " + at)
 	}
 	if _, _, err := inode.Named(onQueue(p, dir.To), check.Target); check.IsMissing(err) && p.Seen != 0 && !makesQueue(p.Op) {

@@ -22,7 +22,6 @@ const (
 	subvolCreate, subvolCreateV2 = 0x5000940e, 0x50009418
 	snapDestroy, snapDestroyV2   = 0x5000940f, 0x5000943f
 
-	btrfsMagic    = 0x9123683e
 	subvolumeRoot = 256 // BTRFS_FIRST_FREE_OBJECTID, the inode number of a subvolume's root
 )
 
@@ -126,7 +125,7 @@ var subvolBusy = inode.OnFile(&subvolBusyDoc, check.Target, func(p *check.Pass, 
 	switch {
 	case !ok:
 		return p.Unknown()
-	case fs.Magic != btrfsMagic:
+	case fs.Magic != mount.Btrfs:
 		return p.AllowFor("not a subvolume")
 	}
 	swaps, ok := attr.Swaps.Read(p, "")

@@ -21,11 +21,6 @@ var superDoc = check.Doc{
 	Errnos: []syscall.Errno{syscall.EPERM},
 }
 
-// usernsMagic are the file systems that a user namespace can own (FS_USERNS_MOUNT), by their magic number:
-// tmpfs, ramfs, proc, sysfs, overlay, fuse, cgroup, cgroup2, devpts, mqueue, bpf, binfmt_misc, binder.
-var usernsMagic = map[uint64]bool{0x01021994: true, 0x858458f6: true, 0x9fa0: true, 0x62656572: true, 0x794c7630: true, 0x65735546: true,
-	0x27e0eb: true, 0x63677270: true, 0x1cd1: true, 0x19800202: true, 0xcafe4a11: true, 0x42494e4d: true, 0x6c6f6f70: true}
-
 // overSuper is ns_capable(sb->s_user_ns, …) for the file system of an object.
 func overSuper(of check.Role, because string, caps ...check.Cap) check.Gate {
 	return check.Gate{Doc: &superDoc, Role: of, Param: caps[0].String(), Run: func(p *check.Pass) check.Verdict {
@@ -47,7 +42,7 @@ func overSuper(of check.Role, because string, caps ...check.Cap) check.Gate {
 		switch {
 		case !ok:
 			return p.Unknown()
-		case !usernsMagic[fs.Magic]: // mounted by the initial namespace, whoever sees it
+		case !mount.UserMountable(fs.Magic): // mounted by the initial namespace, whoever sees it
 			return capability.Verdict(p, userns.Initial(), because, caps...)
 		}
 		state, ok := task.Caps.Read(p, "")

@@ -57,7 +57,7 @@ func oneWay(p *check.Pass, name string, f inode.File) check.Verdict {
 	switch {
 	case !ok:
 		return p.Unknown()
-	case fs.Magic != sysfsMagic:
+	case fs.Magic != mount.Sysfs:
 		return p.AllowFor("not a file of sysfs")
 	case none&2 != 0:
 		return p.Deny(check.Printable(name)+" is read-only for everybody (mode "+f.ModeText()+")", check.Change{Kind: check.ChangeCode, Text: "open it for reading: it only tells, and cannot be set"})

@@ -32,7 +32,7 @@ func ThroughLinks(w *check.World, o check.Operation) check.Operation {
 	case err != nil || !strings.HasPrefix(f.Dev, "0:"):
 		return o
 	default:
-		if fs, err := mount.Statfs.Get(w, mount.Holder(name, f)); err != nil || fs.Magic != procMagic {
+		if fs, err := mount.Statfs.Get(w, mount.Holder(name, f)); err != nil || fs.Magic != mount.Proc {
 			return o
 		}
 	}
