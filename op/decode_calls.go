@@ -62,7 +62,7 @@ var layouts = map[string]string{
 	"shmat": "id _ flags", "msgctl": "id cmd", "shmctl": "id cmd", "semctl": "id _ cmd",
 	"mq_open": "queue:s flags", "mq_unlink": "queue:s",
 	"fanotify_init": "flags:u", "fanotify_mark": "_ flags:u", "timerfd_create": "clock flags", "timerfd_settime": "fd flags", "timer_create": "clock", "clock_nanosleep": "clock flags", "clock_settime": "clock", "clock_settime64": "clock", "clock_adjtime": "clock", "clock_adjtime64": "clock",
-	"bpf": "cmd", "keyctl": "cmd", "add_key": "type:s description:s0 _ _ keyring", "request_key": "type:s description:s _ keyring", "syslog": "action", "quotactl": "cmd:u _ id:u", "quotactl_fd": "_ cmd:u id:u",
+	"bpf": "cmd", "keyctl": "cmd", "add_key": "type:s description:s0 _ _ keyring", "request_key": "type:s description:s _ keyring", "syslog": "action", "quotactl": "cmd:u source:s id:u", "quotactl_fd": "_ cmd:u id:u",
 }
 
 // pointedArgs are the ints to which the argument of an ioctl points.

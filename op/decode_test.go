@@ -356,5 +356,7 @@ func TestDecodeOfQuotactl(t *testing.T) {
 	}
 	get := decode(t, "amd64", "quotactl", m, 0x80000700, m.str("/dev/sda"), 1000, 0)
 	require.EqualValues(t, 1000, get.Int("id"))
+	require.Equal(t, "/dev/sda", get.Str("source"))
+	require.False(t, decode(t, "amd64", "quotactl", m, 0x80000100, 0, 0, 0).Has("source"), "Q_SYNC of all")
 	require.False(t, get.Has("path"))
 }

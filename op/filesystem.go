@@ -40,7 +40,8 @@ func EncryptionKey(path string, request uint, kind int) Operation {
 const quotaOn = 0x800002
 
 // QuotaOn is quotactl(Q_QUOTAON): keep quotas of a kind (0 users, 1 groups, 2
-// projects) in the file at path.
+// projects) in the file at path. The device whose file system it is about is the
+// argument "source" of the operation, where it is to be judged too (see [Operation.With]).
 func QuotaOn(path string, kind int) Operation {
 	return call("quotactl", check.I("cmd", int64(quotaOn)<<8|int64(kind&0xff)), check.S("path", path))
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/go-eperm/eperm/capability"
 	"github.com/go-eperm/eperm/check"
+	"github.com/go-eperm/eperm/dac"
 	"github.com/go-eperm/eperm/inode"
 	"github.com/go-eperm/eperm/task"
 	"github.com/go-eperm/eperm/userns"
@@ -24,11 +25,42 @@ var quotaDoc = check.Doc{
 const (
 	qSync, qGetFmt, qGetInfo, qGetQuota              = 0x800001, 0x800004, 0x800005, 0x800007
 	qXGetQuota, qXGetQstat, qXQuotaSync, qXGetQstatV = 0x5803, 0x5805, 0x5807, 0x5808
+	qXGetNextQuota                                   = 0x5809
 	userQuota, groupQuota                            = 0, 1
 	qQuotaOn                                         = 0x800002
 )
 
 func quotaOn(o *check.Operation) bool { return (o.Int("cmd")&0xffffffff)>>8 == qQuotaOn }
+
+// quotaDevice is fs/quota/quota.c:quotactl_block: the device whose quotas are meant, as "source" names it.
+var quotaDevice = check.When(func(o *check.Operation) bool { return o.Is("quotactl") }, quotaWay, sourceNodev)
+
+var quotaLink = dac.ProtectedSymlinks(check.Target)
+
+var quotaWay = check.Gate{Doc: &sourceWayDoc, Role: check.Source, Run: func(p *check.Pass) check.Verdict {
+	switch {
+	case p.Op.Str("source") == "" && (p.Op.Int("cmd")&0xffffffff)>>8 == qSync:
+		return p.AllowFor("a sync of all file systems names none")
+	case p.Op.Str("source") == "":
+		return p.Faint("which device the quotas are of is not told")
+	}
+	if v := searchTarget.Run(asPath(p)); v.Decision != check.Allows {
+		return v
+	}
+	return quotaLink.Run(asPath(p))
+}}
+
+// quotaWrites is quotactl_cmd_write, which quotactl_fd(2) takes a writable mount for.
+func quotaWrites(o *check.Operation) bool {
+	if !o.Is("quotactl_fd") || !o.Has("cmd") {
+		return false
+	}
+	switch (o.Int("cmd") & 0xffffffff) >> 8 {
+	case qGetFmt, qGetInfo, qSync, qXGetQstat, qXGetQstatV, qXGetQuota, qXGetNextQuota, qXQuotaSync:
+		return false
+	}
+	return true
+}
 
 var quotaFileDoc = check.Doc{
 	ID: "quota.file", Title: "quota file is a regular file",

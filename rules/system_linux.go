@@ -86,7 +86,7 @@ var systemRules = []check.Rule{
 	},
 	{
 		Name: "quota", Calls: []string{"quotactl", "quotactl_fd"}, Doc: "manage quotas",
-		Gates: check.Gates(seccomp.Filter, lsm.Asked(quotaAllowed), lsm.Hooks(lsm.Other, "quotactl"), // fs/quota/quota.c:do_quotactl → check_quotactl_permission
+		Gates: check.Gates(seccomp.Filter, quotaDevice, mount.ReadOnly(check.Target).If(quotaWrites), lsm.Asked(quotaAllowed), lsm.Hooks(lsm.Other, "quotactl"), // fs/quota/quota.c:do_quotactl → check_quotactl_permission
 			check.When(quotaOn, check.Gates(way(check.Target), lsm.Hooks(lsm.Other, "quota_on"), quotaFile)...), // quota_quotaon
 		),
 	},
