@@ -150,6 +150,15 @@ func permission(p *check.Pass, name string, f inode.File, mask uint32, caps []ch
 	if ok {
 		return p.Allow()
 	}
+	remote := false
+	if strings.HasPrefix(f.Dev, "0:") {
+		fs, err := mount.Statfs.ReadErr(p, name)
+		remote = err == nil && mount.IsRemote(fs.Magic)
+	}
+	runs := mask&mayExec != 0 && f.IsRegular() && !p.Op.Is("access", "faccessat", "faccessat2") // what nobody may execute is refused all the same
+	if remote && !(runs && f.Mode&0o111 == 0) && mount.AsksNobody(p, f) {
+		return p.AllowFor("no mode counts on this file system in user space (no default_permissions): its program decides")
+	}
 	if mask&mayExec != 0 && !f.IsDir() && f.Mode&0o111 == 0 { // no capability makes a file executable
 		if sealedAsIs(p, name) {
 			return p.Deny(fmt.Sprintf("%s has no execute permission for anybody (mode %s), and is sealed against a change of that", check.Printable(name), f.ModeText()),
@@ -175,10 +184,7 @@ func permission(p *check.Pass, name string, f inode.File, mask uint32, caps []ch
 		v = v.Note(userns.Describe(p.World))
 	}
 	v.Changes = append(opening(p, name, f, s, mask, class), v.Changes...)
-	if strings.HasPrefix(f.Dev, "0:") { // what a server shows as mode need not be what it goes by
-		fs, err := mount.Statfs.ReadErr(p, name)
-		v.Inferred = err == nil && mount.IsRemote(fs.Magic)
-	}
+	v.Inferred = remote // what a server shows as mode need not be what it goes by
 	return v
 }
 

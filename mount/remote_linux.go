@@ -162,6 +162,13 @@ func fuseOwner(p *check.Pass, name string) check.Verdict {
 	return p.AllowFor("no file system of another user in the way")
 }
 
+// AsksNobody says whether the object lies on a file system in user space for which the kernel
+// compares no modes (fs/fuse/dir.c:fuse_permission): a mount without default_permissions.
+func AsksNobody(p *check.Pass, f inode.File) bool {
+	m, err := At.ReadErr(p, strconv.FormatUint(f.Mnt, 10))
+	return err == nil && f.Mnt != 0 && (m.Type == "fuse" || m.Type == "fuseblk" || strings.HasPrefix(m.Type, "fuse.")) && !Has(m.SuperOptions, "default_permissions")
+}
+
 // fuseOptions are the options that say who may enter, of a mount of FUSE.
 func fuseOptions(options string) (uid, gid uint32, other bool) {
 	for o := range strings.SplitSeq(options, ",") {
