@@ -94,7 +94,7 @@ func moveDir(object, from, to check.Role) check.Gate {
 var verityDoc = check.Doc{
 	ID: "file.verity", Title: "no fs-verity",
 	Text:   "A file with fs-verity is read-only for good.",
-	Kernel: "fs/verity/open.c:fsverity_file_open; fs/attr.c:setattr_prepare",
+	Kernel: "fs/verity/open.c:__fsverity_file_open; fs/attr.c:setattr_prepare",
 	Man:    "statx(2)",
 	Cause:  check.Sealed,
 	Errnos: []syscall.Errno{syscall.EPERM},

@@ -151,7 +151,7 @@ var usernsClone = check.Gate{Doc: &usernsCloneDoc, Param: "CAP_SYS_ADMIN", Run: 
 var chrootedDoc = check.Doc{
 	ID: "userns.chrooted", Title: "not in a chroot",
 	Text:   "Inside a chroot no user namespace can be made: the root directory has to be the root of the mount namespace.",
-	Kernel: "kernel/user_namespace.c:create_user_ns → fs/fs_struct.c:current_chrooted",
+	Kernel: "kernel/user_namespace.c:create_user_ns → fs/namespace.c:current_chrooted",
 	Man:    "unshare(2)",
 	Cause:  check.State,
 	Errnos: []syscall.Errno{syscall.EPERM},

@@ -222,7 +222,7 @@ var autogroupNice = check.Gate{Doc: &autogroupDoc, Param: "CAP_SYS_NICE", Run: f
 var loginuidDoc = check.Doc{
 	ID: "proc.loginuid", Title: "own login uid, not set before, or",
 	Text:   "A thread sets its own login uid only; once it is set, changing it takes CAP_AUDIT_CONTROL in the initial user namespace, and is refused to all where audit made it immutable.",
-	Kernel: "fs/proc/base.c:proc_loginuid_write; kernel/auditsc.c:audit_set_loginuid_perm",
+	Kernel: "fs/proc/base.c:proc_loginuid_write; kernel/audit.c:audit_set_loginuid_perm",
 	Man:    "pam_loginuid(8)",
 	Cause:  check.MissingCapability,
 	Errnos: []syscall.Errno{syscall.EPERM},

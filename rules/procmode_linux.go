@@ -12,7 +12,7 @@ import (
 var procModeDoc = check.Doc{
 	ID: "proc.fixed-mode", Title: "file of procfs whose mode can be changed",
 	Text:   "The mode of a file of a process, and mode, owner and group of a setting below /proc/sys, are what the kernel says: nobody can change them.",
-	Kernel: "fs/proc/base.c:proc_setattr (proc_nochmod_setattr of later kernels); fs/proc/proc_sysctl.c:proc_sys_setattr",
+	Kernel: "fs/proc/base.c:proc_nochmod_setattr (proc_setattr of earlier kernels); fs/proc/proc_sysctl.c:proc_sys_setattr",
 	Man:    "proc(5)",
 	Cause:  check.State,
 	Errnos: []syscall.Errno{syscall.EPERM},

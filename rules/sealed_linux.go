@@ -140,7 +140,7 @@ var appendMap = inode.OnFile(&appendMapDoc, check.Target, func(p *check.Pass, na
 var mapSealedDoc = check.Doc{
 	ID: "memory.sealed", Title: "memory that is not sealed",
 	Text:   "A mapping that was sealed with mseal(2) cannot be unmapped, moved, replaced or given other protections, by nobody.",
-	Kernel: "mm/mseal.c:can_modify_mm; mm/mprotect.c:mprotect_fixup",
+	Kernel: "mm/vma.h:can_modify_vma; mm/mseal.c:can_modify_vma_madv; mm/mprotect.c:mprotect_fixup",
 	Man:    "mseal(2)",
 	Cause:  check.Sealed,
 	Errnos: []syscall.Errno{syscall.EPERM},

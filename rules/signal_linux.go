@@ -247,7 +247,7 @@ var unixSid = check.Probe[task.Number]{Name: "session", Source: "getsid(2)", Liv
 var forgedDoc = check.Doc{
 	ID: "kill.origin", Title: "origin of the signal not forged",
 	Text:   "A signal with information of the caller's making may not say that the kernel, or kill(2), sent it (si_code 0 and above, SI_TKILL), unless it goes to the caller itself.",
-	Kernel: "kernel/signal.c:do_rt_sigqueueinfo, do_pidfd_send_signal",
+	Kernel: "kernel/signal.c:do_rt_sigqueueinfo, pidfd_send_signal",
 	Man:    "rt_sigqueueinfo(2)",
 	Cause:  check.State,
 	Errnos: []syscall.Errno{syscall.EPERM},

@@ -76,7 +76,7 @@ var sysctlDoc = check.Doc{
 		"(CAP_DAC_OVERRIDE is not asked), except that settings of a network namespace are open to CAP_NET_ADMIN, and to the root, of the user namespace that owns it; " +
 		"those of an IPC namespace are its root's, those of a user namespace (user.*) take CAP_SYS_RESOURCE in it, kernel.*_next_id CAP_CHECKPOINT_RESTORE, and kernel.pid_max (Linux 6.14) CAP_SYS_ADMIN. " +
 		"Whoever writes through a descriptor that somebody else opened is asked again, and refused with EPERM.",
-	Kernel: "fs/proc/proc_sysctl.c:test_perm, proc_sys_call_handler; net/sysctl_net.c:net_ctl_permissions; ipc/ipc_sysctl.c:ipc_permissions; ipc/mq_sysctl.c:mq_permissions; kernel/ucount.c:set_permissions; kernel/pid.c:pid_table_root_permissions",
+	Kernel: "fs/proc/proc_sysctl.c:test_perm, proc_sys_call_handler; net/sysctl_net.c:net_ctl_permissions; ipc/ipc_sysctl.c:ipc_permissions; ipc/mq_sysctl.c:mq_permissions; kernel/ucount.c:set_permissions; kernel/pid.c:pid_table_root_permissions of Linux 6.14",
 	Man:    "proc_sys(5)",
 	Cause:  check.Sysctl,
 	Errnos: []syscall.Errno{syscall.EACCES, syscall.EPERM},
