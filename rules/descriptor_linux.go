@@ -24,7 +24,7 @@ import (
 // What is asked of a file that is open already: its permission bits no more, but its state.
 var descriptorRules = []check.Rule{
 	{
-		Name: "read", Calls: []string{"read", "readv", "pread64", "preadv", "preadv2", "sendfile"}, Doc: "read through an open descriptor",
+		Name: "read", Calls: readCalls, Doc: "read through an open descriptor",
 		Gates: check.Gates(seccomp.Filter, lsm.Hooks(lsm.File, "file_permission"), fanotify.Permission(check.Target), procReads), // fs/read_write.c:vfs_read → rw_verify_area
 	},
 	{

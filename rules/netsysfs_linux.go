@@ -19,7 +19,7 @@ import (
 // who writes, not only who opens.
 var netFileRules = []check.Rule{
 	{
-		Name: "network device file", Calls: []string{"write"}, Doc: "set up a network device by its files",
+		Name: "network device file", Calls: writeCalls, Doc: "set up a network device by its files",
 		When: func(o *check.Operation) bool {
 			return strings.HasPrefix(o.Str("path"), "/sys/class/net/") || strings.HasPrefix(o.Str("path"), "/sys/devices/virtual/net/")
 		},

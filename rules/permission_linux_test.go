@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"strconv"
 	"testing"
 	"unsafe"
@@ -172,6 +173,50 @@ func fsetxattr(fd int, name string) error {
 	n, _ := unix.BytePtrFromString(name)
 	_, _, e := unix.Syscall6(unix.SYS_FSETXATTR, uintptr(fd), uintptr(unsafe.Pointer(n)), uintptr(unsafe.Pointer(&b[0])), 1, 0, 0)
 	return errno(e)
+}
+
+// A descriptor, as a tracer sees it, is known by the file of procfs that is open.
+func TestOpenKernelFiles(t *testing.T) {
+	kerneltest.Require(t, kerneltest.Root)
+	s := kerneltest.Subject{UID: 1000, Prepare: func(c *kerneltest.C) {
+		for i, path := range []string{settingFile("vm.swappiness"), "/proc/self/oom_score_adj"} {
+			fd, err := unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC, 0)
+			require.NoError(c, err)
+			kept[i] = fd
+		}
+	}}
+	kerneltest.Child(t, s, func(c *kerneltest.C) {
+		for _, name := range []string{"write", "pwrite64", "writev"} {
+			numbers := map[string]uintptr{"write": unix.SYS_WRITE, "pwrite64": unix.SYS_PWRITE64, "writev": unix.SYS_WRITEV}
+			vector := unix.Iovec{Base: &callSpace[0]}
+			vector.SetLen(1)
+			where := uintptr(unsafe.Pointer(&callSpace))
+			if name == "writev" {
+				where = uintptr(unsafe.Pointer(&vector))
+			}
+			require.ErrorIs(c, call(name, numbers[name], uintptr(kept[0]), where, 1), unix.EPERM)
+			o, ok := op.Decode(runtime.GOARCH, uint64(numbers[name]), [6]uint64{uint64(kept[0]), uint64(where), 1}, nil)
+			require.True(c, ok)
+			d := eperm.Explain(unix.EPERM, o)
+			require.NotNil(c, d)
+			require.Equal(c, eperm.Sysctl, d.Cause, "%+v", d)
+			require.Equal(c, eperm.Confirmed, d.Certainty, "%+v", d)
+			require.Equal(c, check.Denies, eperm.Preflight(o).Decision)
+		}
+		score := op.On(kept[1], op.Call("write"))
+		require.Equal(c, check.Unknown, eperm.Preflight(score).Decision, "what is written decides")
+		_, err := unix.Write(kept[1], []byte("1000"))
+		require.NoError(c, err)
+		_, err = unix.Write(kept[1], []byte("-1000"))
+		require.ErrorIs(c, err, unix.EACCES)
+		d := eperm.Explain(unix.EACCES, score)
+		require.NotNil(c, d)
+		require.Equal(c, capability.CAP_SYS_RESOURCE, d.Capability, "%+v", d)
+		null, err := os.OpenFile("/dev/null", os.O_WRONLY, 0)
+		require.NoError(c, err)
+		defer null.Close()
+		require.Equal(c, check.Allows, eperm.Preflight(op.On(int(null.Fd()), op.Call("write"))).Decision)
+	})
 }
 
 // The name of a thread is open to its own process, though its file belongs to root there.

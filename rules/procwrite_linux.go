@@ -14,7 +14,9 @@ import (
 	"github.com/go-eperm/eperm/userns"
 )
 
-// writeCalls are those that write through a descriptor.
+// readCalls are those that read through a descriptor, writeCalls those that write.
+var readCalls = []string{"read", "readv", "pread64", "preadv", "preadv2", "sendfile"}
+
 var writeCalls = []string{"write", "writev", "pwrite64", "pwritev", "pwritev2"}
 
 // procWriteRules are writes to files of /proc/PID that judge by what is

@@ -39,7 +39,7 @@ func refusedValue(p *check.Pass, setting string) check.Verdict {
 // otherwise is the verdict where nothing is known that refuses: what the permission to
 // write or read it, and a program of a control group, leave over is the handler.
 func otherwise(p *check.Pass, setting string) check.Verdict {
-	if p.Seen != syscall.EPERM || !p.Op.Is("write", "read", "pread64") {
+	if p.Seen != syscall.EPERM || !p.Op.Is(writeCalls...) && !p.Op.Is(readCalls...) {
 		return p.Allow()
 	}
 	return p.Infer("no permission is missing for "+setting+": the part of the kernel that it belongs to refused this value, or any",

@@ -22,8 +22,8 @@ import (
 // sysctlRules come before those of files: /proc/sys judges by its own rules.
 var sysctlRules = []check.Rule{
 	{
-		Name: "sysctl", Calls: []string{"open", "openat", "openat2", "creat", "write"}, Doc: "write a setting below /proc/sys",
-		When: func(o *check.Operation) bool { return isSetting(o) && (opensForWriting(o) || o.Is("write")) },
+		Name: "sysctl", Calls: slices.Concat(openCalls, writeCalls), Doc: "write a setting below /proc/sys",
+		When: func(o *check.Operation) bool { return isSetting(o) && (opensForWriting(o) || o.Is(writeCalls...)) },
 		Gates: check.Gates( // fs/proc/proc_sysctl.c:proc_sys_permission → sysctl_perm → test_perm
 			seccomp.Filter,
 			way(check.Target),
@@ -35,7 +35,7 @@ var sysctlRules = []check.Rule{
 		),
 	},
 	{
-		Name: "read a setting", Calls: []string{"open", "openat", "openat2", "read", "pread64"}, Doc: "read a setting below /proc/sys",
+		Name: "read a setting", Calls: slices.Concat(openCalls[:3], readCalls), Doc: "read a setting below /proc/sys",
 		When: isSetting,
 		Gates: check.Gates(
 			seccomp.Filter,
@@ -90,9 +90,9 @@ func settingOf(file string) string {
 // settingBits is what the operation asks of the setting's file.
 func settingBits(o *check.Operation) uint32 {
 	switch {
-	case o.Is("write"):
+	case o.Is(writeCalls...):
 		return 2
-	case o.Is("read", "pread64"):
+	case o.Is(readCalls...):
 		return 4
 	case o.Is("access", "faccessat", "faccessat2"):
 		return accessMode(o)
@@ -110,7 +110,7 @@ var sysctlAccess = inode.OnFile(&sysctlDoc, check.Target, func(p *check.Pass, na
 		return p.Allow()
 	}
 	v := settingAccess(p, inProcAs(p.Op), f, bits)
-	if v.Decision == check.Denies && p.Op.Is("write", "read", "pread64") && p.Seen == syscall.EPERM { // asked again, of who did not open it
+	if v.Decision == check.Denies && !p.Op.Is(openCalls...) && !p.Op.Is("access", "faccessat", "faccessat2") && p.Seen == syscall.EPERM { // asked again, of who did not open it
 		v = v.With(syscall.EPERM)
 	}
 	return v

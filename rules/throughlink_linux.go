@@ -18,6 +18,9 @@ import (
 func ThroughLinks(w *check.World, o check.Operation) check.Operation {
 	o = throughGroups(w, ofSocket(w, o))
 	name, follow := inode.Path(&o, check.Target)
+	if o.Str("path") == "" && (o.Is(writeCalls...) || o.Is(readCalls...)) {
+		return throughDescriptor(w, o, name)
+	}
 	if name == "" || inode.Opened(&o, check.Target) || !o.Is(openCalls...) && !o.Is(namesProcfs...) ||
 		strings.HasPrefix(name, "/proc/") && path.Clean(name) == name {
 		return o
@@ -41,6 +44,28 @@ func ThroughLinks(w *check.World, o check.Operation) check.Operation {
 		return o
 	}
 	return o.With(check.S(reached, way.Path))
+}
+
+// throughDescriptor is the operation with the path of the file that is open, where it is
+// one of procfs, whose rules go by name.
+func throughDescriptor(w *check.World, o check.Operation, name string) check.Operation {
+	if _, ok := inode.Descriptor(name); !ok {
+		return o
+	}
+	fs, err := mount.Statfs.Get(w, name)
+	if err != nil || fs.Magic != mount.Proc {
+		return o
+	}
+	l, err := inode.Link.Get(w, name)
+	if err != nil || !path.IsAbs(l.To) {
+		return o
+	}
+	f, err := inode.Stat.Get(w, name)
+	g, missing := inode.Lstat.Get(w, l.To)
+	if err != nil || missing != nil || f.Ino != g.Ino || f.Dev != g.Dev || f.Mnt != g.Mnt { // removed, covered, or out of sight
+		return o
+	}
+	return o.With(check.S("path", l.To), check.I("opened", 1))
 }
 
 // namesProcfs are the calls, other than open(2), that come to the permission functions of procfs.
