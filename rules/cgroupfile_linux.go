@@ -11,7 +11,6 @@ import (
 	"github.com/go-eperm/eperm/inode"
 	"github.com/go-eperm/eperm/mount"
 	"github.com/go-eperm/eperm/userns"
-	"golang.org/x/sys/unix"
 )
 
 // reachedGroup is the argument that throughGroups adds.
@@ -44,7 +43,7 @@ func throughGroups(w *check.World, o check.Operation) check.Operation {
 	if base := path.Base(file); !strings.HasPrefix(base, "cgroup.") && !slices.Contains([]string{"tasks", "devices.allow", "devices.deny", "release_agent"}, base) {
 		return o
 	}
-	if fs, err := mount.Statfs.Get(w, name); err != nil || fs.Magic != unix.CGROUP_SUPER_MAGIC && fs.Magic != unix.CGROUP2_SUPER_MAGIC {
+	if fs, err := mount.Statfs.Get(w, name); err != nil || fs.Magic != mount.Cgroup && fs.Magic != mount.Cgroup2 {
 		return o
 	}
 	return o.With(check.S(reachedGroup, file))
@@ -103,7 +102,7 @@ var cpusetTask = func() check.Gate {
 		case err != nil:
 			return p.Unknown()
 		}
-		if v.Decision == check.Denies && isGroup(p, unix.CGROUP_SUPER_MAGIC) != check.Allows { // only where processors or nodes change
+		if v.Decision == check.Denies && isGroup(p, mount.Cgroup) != check.Allows { // only where processors or nodes change
 			if p.Seen == 0 {
 				return p.UnknownFor("whether the process may use other processors in that group is not known; if so: " + v.Reason)
 			}

@@ -65,7 +65,11 @@ func throughDescriptor(w *check.World, o check.Operation, name string) check.Ope
 	if err != nil || missing != nil || f.Ino != g.Ino || f.Dev != g.Dev || f.Mnt != g.Mnt { // removed, covered, or out of sight
 		return o
 	}
-	return o.With(check.S("path", l.To), check.I("opened", 1))
+	named := o.With(check.S("path", l.To), check.I("opened", 1))
+	if writesProc("uid_map", "gid_map", "projid_map", "setgroups", "timens_offsets")(&named) { // who opened it counts there, and is not shown
+		return o
+	}
+	return named
 }
 
 // namesProcfs are the calls, other than open(2), that come to the permission functions of procfs.
