@@ -120,7 +120,7 @@ func (e Explainer) Preflight(o Operation) Forecast {
 	switch {
 	case d.decider >= 0:
 		f.Decision = check.Denies
-	case d.Certainty == Possible || len(d.Findings) == 0 || d.incomplete():
+	case len(d.Findings) == 0 || slices.ContainsFunc(d.Findings, open) || d.incomplete(e.Rules):
 		f.Decision = check.Unknown
 	default:
 		f.Decision = check.Allows
@@ -129,12 +129,15 @@ func (e Explainer) Preflight(o Operation) Forecast {
 	return f
 }
 
+// open says whether a gate could not be judged, and might refuse.
+func open(f Finding) bool { return f.Verdict.Decision == check.Unknown && !f.Verdict.Faint }
+
 // incomplete says whether a part of the operation has no rule.
-func (d *Diagnosis) incomplete() bool {
+func (d *Diagnosis) incomplete(extra []check.Rule) bool {
 	if d.partial {
 		return true
 	}
-	for _, s := range stagesOf(d.Operation, nil) {
+	for _, s := range stagesOf(d.Operation, extra) {
 		if s.rule == nil {
 			return true
 		}
@@ -201,13 +204,15 @@ func ruleFor(o *Operation, extra []check.Rule) *check.Rule {
 }
 
 var malformedDoc = check.Doc{
-	ID: "rule.malformed", Title: "gate of a rule that is not whole", Text: "A gate of a rule that the program brought along has no documentation, or asks nothing: check.Validate says which.",
+	ID: "rule.malformed", Title: "gate of a rule that is not whole", Text: "A gate of a rule that the program brought along has no documentation, or asks nothing, or answers no errno: check.Validate says which.",
 	Kernel: "none", Cause: Unknown, Errnos: []syscall.Errno{syscall.EPERM, syscall.EACCES, syscall.EROFS, syscall.ENOSYS, syscall.EOPNOTSUPP},
 }
 
 // whole is somebody else's rule, in which what cannot be asked is unknown.
 func whole(r *check.Rule) *check.Rule {
-	broken := func(g check.Gate) bool { return g.Doc == nil || g.Run == nil }
+	broken := func(g check.Gate) bool {
+		return g.Doc == nil || g.Run == nil || g.Errnos == nil && len(g.Doc.Errnos) == 0 || g.Errnos != nil && len(g.Errnos) == 0
+	}
 	if !slices.ContainsFunc(r.Gates, broken) {
 		return r
 	}
@@ -216,7 +221,7 @@ func whole(r *check.Rule) *check.Rule {
 	for i, g := range mended.Gates {
 		if broken(g) {
 			mended.Gates[i] = check.Gate{Doc: &malformedDoc, Run: func(p *check.Pass) check.Verdict {
-				return p.UnknownFor("a gate of the rule " + check.Printable(r.Name) + " has no documentation, or asks nothing")
+				return p.UnknownFor("a gate of the rule " + check.Printable(r.Name) + " has no documentation, or asks nothing, or answers no errno")
 			}}
 		}
 	}

@@ -83,7 +83,7 @@ func (d *Diagnosis) cause() string {
 	switch {
 	case d.Cause == MissingCapability && d.Capability != capability.None:
 		return "missing " + d.Capability.String()
-	case d.Cause == Unknown:
+	case d.Cause == Unknown || d.Cause == "":
 		return "cause not known"
 	case d.Cause == SELinux || d.Cause == AppArmor: // names begin as they are written
 		return d.Cause.Title()

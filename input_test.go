@@ -213,3 +213,50 @@ func TestMalformedRule(t *testing.T) {
 		require.Error(t, check.Validate(e.Rules))
 	}
 }
+
+// A rule of somebody else's is as good as the library's own: where its gates allow, so does the forecast.
+func TestForecastOfOwnRule(t *testing.T) {
+	type state struct{ Held bool }
+	held := true
+	probe := &check.Probe[state]{Name: "lock", Source: "a table", Live: func(*check.Kernel, string) (state, error) { return state{held}, nil }}
+	doc := check.Doc{ID: "mine.lock", Title: "lock", Text: "It is held or not.", Kernel: "(this program)", Cause: "my-lock", Errnos: []syscall.Errno{unix.EPERM}}
+	rule := func(doc check.Doc) []check.Rule {
+		return []check.Rule{{Name: "deploy", Calls: []string{"deploy"}, Doc: "deploy", Gates: []check.Gate{{Doc: &doc, Run: func(p *check.Pass) check.Verdict {
+			if s, ok := probe.Read(p, ""); ok && s.Held {
+				return p.Deny("it is held")
+			}
+			return p.Allow()
+		}}}}}
+	}
+	o := eperm.Operation{Call: "deploy"}
+	e := eperm.Explainer{Rules: rule(doc)}
+	require.NoError(t, check.Validate(e.Rules))
+	f := e.Preflight(o)
+	require.Equal(t, check.Denies, f.Decision)
+	require.Equal(t, eperm.Cause("my-lock"), f.Diagnosis.Cause)
+
+	free := e
+	free.World = check.Live(check.Options{}).Suppose(check.AssumeIs(probe, "", state{}))
+	require.Equal(t, check.Allows, free.Preflight(o).Decision)
+	held = false
+	require.Equal(t, check.Allows, e.Preflight(o).Decision)
+	require.Equal(t, check.Unknown, eperm.Explainer{}.Preflight(o).Decision, "without the rule nothing is known of the call")
+
+	held = true
+	doc.Cause = ""
+	require.Contains(t, fmt.Sprintf("%v", eperm.Explainer{Rules: rule(doc)}.Explain(unix.EPERM, o)), "cause not known (confirmed): it is held")
+	doc.Errnos = nil
+	e.Rules = rule(doc)
+	require.Equal(t, check.Unknown, e.Preflight(o).Decision)
+	require.Contains(t, e.Explain(unix.EPERM, o).Summary, "answers no errno")
+	require.Error(t, check.Validate(e.Rules))
+}
+
+// Where the operation is known only in part, what decides is not known, and not free.
+func TestForecastOfHalfAnOperation(t *testing.T) {
+	for _, o := range []eperm.Operation{op.Call("bpf"), op.Call("kill"), op.Call("bind"), op.Call("setns"), op.Call("prctl"), op.Ioctl("/dev/null", 0x4711)} {
+		f := eperm.Preflight(o)
+		require.Equal(t, check.Unknown, f.Decision, "%v: %v", o, f.Diagnosis)
+		require.NotEmpty(t, f.Diagnosis.Summary)
+	}
+}

@@ -53,6 +53,9 @@ func (c Cause) Title() string {
 	if t, ok := causeTitles[c]; ok {
 		return t
 	}
+	if c == "" { // of a rule of somebody else's that names none
+		return causeTitles[UnknownCause]
+	}
 	return string(c)
 }
 
