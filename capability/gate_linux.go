@@ -114,6 +114,7 @@ func profileRefuses(p *check.Pass, because string, c Cap) check.Verdict {
 		reason = fmt.Sprintf("%sthis thread holds %s, but its AppArmor profile %s does not grant it", because, c, check.Printable(profile))
 	}
 	v := p.Deny(reason, check.Change{Kind: check.AddPolicyRule, Name: "apparmor", Path: profile, Value: "capability " + name + ",", Cap: c,
+		Warn: "Where a deny rule of the profile refuses " + name + ", that one has to go: a rule that allows does not override it.",
 		Assume: []check.Assumption{check.Assume(&task.Caps, "", func(s task.CapState) task.CapState {
 			s.Hidden &^= check.CapSet(0).Add(c)
 			s.Effective, s.Permitted = s.Effective.Add(c), s.Permitted.Add(c)

@@ -24,7 +24,7 @@ const long = 25 * time.Minute
 // boots is what the lab boots.
 var boots = []boot{
 	apparmor("files", "^(TestFiles|TestModeAndCapability|TestNotBlamed|TestOwnerRules)$"),
-	apparmor("processes", "^(TestProcesses|TestSubsets)$"),
+	apparmor("processes", "^(TestProcesses|TestSubsets|TestOfAnyMode|TestTransitions|TestChild)$"),
 	{ // the seccomp tests that ask the kernel; those that only compute are the same everywhere, and slow here
 		name: "seccomp", kernels: []string{"6.1", "6.12"}, lsm: "landlock,lockdown,yama", ext4: true, must: "root,ext4",
 		run: []test{{pkg: "seccomp", run: "^(TestFiltersOf|TestFiltersOfRefusals|TestAsk|TestStatusOf)$"}},

@@ -60,8 +60,12 @@ func (r *renderer) apparmorOnHost() {
 		title = "in the AppArmor profile " + check.Printable(c.Path) + ", " + c.Text + "; then add this one"
 	}
 	verify := [][]string{{"aa-status"}}
+	where := "# /etc/apparmor.d/local/" + file + ", if the profile includes it; else /etc/apparmor.d/" + file + ", inside the braces"
+	if _, child, ok := strings.Cut(c.Path, "//"); ok { // what is included locally counts for the profile around it
+		where = "# /etc/apparmor.d/" + file + ", inside the braces of the profile (or hat) " + check.Printable(strings.ReplaceAll(child, "//", ", in it ")) + " in it"
+	}
 	r.add(check.Remedy{For: "host", Title: title,
-		Snippet:     "# /etc/apparmor.d/local/" + file + ", if the profile includes it; else /etc/apparmor.d/" + file + ", inside the braces\n  " + strings.ReplaceAll(c.Value, "\n", "\n  ") + "\n",
+		Snippet:     where + "\n  " + strings.ReplaceAll(c.Value, "\n", "\n  ") + "\n",
 		SnippetKind: "apparmor", Commands: [][]string{{"apparmor_parser", "-r", "/etc/apparmor.d/" + file}}, Verify: verify})
 	if c.Text == "" { // a deny rule leaves no record
 		r.add(check.Remedy{For: "host", Title: "or let aa-logprof propose the rule from the denials in the log", Commands: [][]string{{"aa-logprof"}}, Verify: verify,

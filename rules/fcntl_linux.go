@@ -31,6 +31,7 @@ var fcntlRules = []check.Rule{
 			dac.Owner(check.Target).If(func(o *check.Operation) bool {
 				return arg("cmd", unix.F_SETFL)(o) && o.Int("arg")&unix.O_NOATIME != 0
 			}),
+			check.When(arg("cmd", unix.F_SETLK, unix.F_SETLKW, unix.F_OFD_SETLK, unix.F_OFD_SETLKW), lsm.Hooks(lsm.File, "file_lock")...), // fs/locks.c:do_lock_file_wait
 			lease.If(arg("cmd", unix.F_SETLEASE)),      // fs/locks.c:vfs_setlease
 			pipeSize.If(arg("cmd", unix.F_SETPIPE_SZ)), // fs/pipe.c:pipe_set_size
 			addSeals.If(arg("cmd", unix.F_ADD_SEALS)),  // mm/memfd.c:memfd_add_seals

@@ -41,6 +41,10 @@ func Gate(h module.Hook) check.Gate {
 	switch h.Kind {
 	case module.Capable:
 		return g.Answers(syscall.EPERM)
+	case module.File:
+		if h.Name == "bprm_check_security" { // domain.c:apparmor_bprm_creds_for_exec, with no_new_privs
+			return g.Answers(syscall.EACCES, syscall.EPERM)
+		}
 	case module.Ptrace: // process_vm_readv(2) makes EPERM of it
 		return g.Answers(syscall.EACCES, syscall.EPERM)
 	}
@@ -58,6 +62,9 @@ func judge(p *check.Pass, hook, label string) check.Verdict {
 	twoSided := hook == "task_kill" || hook == "ptrace_access_check"
 	if len(own) == 0 && !twoSided {
 		return p.AllowFor(check.Printable(label))
+	}
+	if hook == "bprm_check_security" && p.Seen == syscall.EPERM {
+		return noNewPrivs(p, own, label)
 	}
 	asks, err := requests(p, hook, own)
 	if err != nil {

@@ -135,12 +135,12 @@ const peerBase = `
 `
 
 // peer is a sleeping process that the profile confines: exec changes to it.
-func peer(t *testing.T, profile string) int {
+func peer(t *testing.T, profile, rules string) int {
 	t.Helper()
 	if profile == "unconfined" {
 		return kerneltest.ForeignProcess(t, 0)
 	}
-	load(t, profile, "", peerBase)
+	load(t, profile, "", peerBase+rules)
 	cmd := exec.Command("/proc/self/exe", "-test.run=^$")
 	cmd.Env = append(os.Environ(), envPeer+"=1")
 	stdin, err := cmd.StdinPipe()
@@ -160,13 +160,13 @@ func peer(t *testing.T, profile string) int {
 	return cmd.Process.Pid
 }
 
-func (sc *scene) stage(t *testing.T) *stage {
+func (sc *scene) stage(t *testing.T, peerRules string) *stage {
 	s := &stage{dir: filepath.Join(t.TempDir(), "d")}
 	require.NoError(t, os.Chmod(filepath.Dir(s.dir), 0o755))
 	require.NoError(t, os.Chmod(filepath.Dir(filepath.Dir(s.dir)), 0o755))
 	require.NoError(t, os.Mkdir(s.dir, 0o755))
 	if sc.peer != "" {
-		s.pid = peer(t, sc.peer)
+		s.pid = peer(t, sc.peer, peerRules)
 	}
 	sc.set(t, s)
 	return s
@@ -195,7 +195,7 @@ func play(t *testing.T, group string, scenes []scene) {
 }
 
 func (sc *scene) run(t *testing.T, profile string) {
-	s := sc.stage(t)
+	s := sc.stage(t, "")
 	rules := sc.expand(s, sc.rules)
 
 	// Inside, with the right to ask the policy; then from outside, as root.
@@ -271,12 +271,12 @@ func (sc *scene) run(t *testing.T, profile string) {
 	if sc.deny {
 		return
 	}
-	final := sc.stage(t)
-	rules = sc.expand(final, sc.rules) + "\n" + strings.ReplaceAll(value, s.dir, final.dir)
+	peerRules := ""
 	if sc.peerRules {
-		load(t, peerProfile, "", peerBase+value)
-		rules = sc.expand(final, sc.rules)
+		peerRules, value = value, ""
 	}
+	final := sc.stage(t, peerRules)
+	rules = sc.expand(final, sc.rules) + "\n" + strings.ReplaceAll(value, s.dir, final.dir)
 	load(t, profile, "", rules)
 	confined(t, profile, sc.uid, func() {
 		require.NoError(t, final.do(), "%s", rules)
@@ -286,7 +286,7 @@ func (sc *scene) run(t *testing.T, profile string) {
 // free attempts it where AppArmor does not refuse: it is not blamed.
 func (sc *scene) free(t *testing.T, profile string) {
 	t.Helper()
-	s := sc.stage(t)
+	s := sc.stage(t, "")
 	confined(t, profile, sc.uid, func() {
 		f := look.Preflight(s.op)
 		for _, x := range f.Diagnosis.Findings {
@@ -412,6 +412,7 @@ func fileScenes() []scene {
 	write, writeOp := open(unix.O_WRONLY)
 	appending, appendOp := open(unix.O_WRONLY | unix.O_APPEND)
 	create, createOp := open(unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL)
+	tmp, tmpOp := open(unix.O_RDWR | unix.O_TMPFILE)
 	list, listOp := open(unix.O_RDONLY | unix.O_DIRECTORY)
 	return []scene{
 		{name: "read", set: onFile("secret", 0o644, read, readOp), errno: unix.EACCES, rule: "DIR/secret r,"},
@@ -431,6 +432,10 @@ func fileScenes() []scene {
 		{name: "rename", rules: "DIR/f rw,", set: onFile("f", 0o644, func(p string) error { return unix.Rename(p, p+"2") }, func(p string) check.Operation { return op.Rename(p, p+"2") }), errno: unix.EACCES, rule: "DIR/f2 w,"},
 		{name: "rename both names", set: onFile("f", 0o644, func(p string) error { return unix.Rename(p, p+"2") }, func(p string) check.Operation { return op.Rename(p, p+"2") }), errno: unix.EACCES, rule: "DIR/f rw,\n  DIR/f2 w,"},
 		{name: "link", rules: "DIR/f rw,", set: onFile("f", 0o644, func(p string) error { return unix.Link(p, p+"2") }, func(p string) check.Operation { return op.Link(p, p+"2") }), errno: unix.EACCES, rule: "link DIR/f2 -> DIR/f,"},
+		{name: "link that may be written", rules: "DIR/f r,\n DIR/f2 rwl,", set: onFile("f", 0o644, func(p string) error { return unix.Link(p, p+"2") }, func(p string) check.Operation { return op.Link(p, p+"2") }), errno: unix.EACCES, rule: "DIR/f w,"},
+		{name: "link that may be locked", rules: "DIR/f rw,\n DIR/f2 rwkl,", set: onFile("f", 0o644, func(p string) error { return unix.Link(p, p+"2") }, func(p string) check.Operation { return op.Link(p, p+"2") }), errno: unix.EACCES, rule: "DIR/f k,"},
+		{name: "lock", rules: "DIR/f rw,", set: onFile("f", 0o644, lock, func(p string) check.Operation { return op.Fcntl(p, unix.F_SETLK, 0) }), errno: unix.EACCES, rule: "DIR/f k,"},
+		{name: "without a name", rules: "DIR/ rw,\n DIR/*/ rw,", set: onFile("a b", os.ModeDir, tmp, tmpOp), errno: unix.EACCES, rule: `DIR/a b/#[0-9]*" rw,`},
 		{name: "deny rule", rules: "deny DIR/f r,\n DIR/** r,", set: onFile("f", 0o644, read, readOp), errno: unix.EACCES, rule: "DIR/f r,", deny: true},
 		{name: "as an ordinary user", uid: 1000, set: onFile("f", 0o644, read, readOp), errno: unix.EACCES, rule: "DIR/f r,"},
 	}
@@ -510,6 +515,10 @@ func processScenes() []scene {
 			s.op = op.Kill(s.pid, unix.SIGCONT)
 			s.do = func() error { return unix.Kill(s.pid, unix.SIGCONT) }
 		}, errno: unix.EACCES, rule: "signal (receive) set=(cont) peer=processes-"},
+		{name: "ptrace, the other's profile", peer: peerProfile, peerRules: true, rules: "capability sys_ptrace,\n ptrace,", set: func(t *testing.T, s *stage) {
+			s.op = op.Ptrace(s.pid)
+			s.do = func() error { return unix.PtraceSeize(s.pid) }
+		}, errno: unix.EACCES, rule: "ptrace (tracedby) peer=processes-"},
 		{name: "ptrace", rules: "capability sys_ptrace,", peer: "unconfined", set: func(t *testing.T, s *stage) {
 			s.op = op.Ptrace(s.pid)
 			// Seizing does not stop it, and ends with the thread.
@@ -528,6 +537,15 @@ func processScenes() []scene {
 			s.do = func() error { return readMemory(s.pid) }
 		}, errno: unix.EPERM, rule: "ptrace (trace) peer=unconfined,"},
 	}
+}
+
+func lock(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return unix.FcntlFlock(f.Fd(), unix.F_SETLK, &unix.Flock_t{Type: unix.F_WRLCK})
 }
 
 // The kernel compares sets of capabilities without asking a profile: one that

@@ -40,7 +40,7 @@ const (
 	maySignalSend, maySignalReceive = mayWrite, mayRead
 
 	mayTrace, mayTraceRead           = mayWrite, mayRead
-	mayBeTraced, mayBeRead           = mayWrite << 4, mayRead << 4
+	mayBeTraced, mayBeRead           = mayWrite << 2, mayRead << 2 // include/task.h:PTRACE_PERM_SHIFT
 	mayCreateUserNS                  = 0x8
 	classFile, classMount, classNS   = 2, 7, 21
 	classPtrace, classSignal         = 9, 10

@@ -8,6 +8,7 @@ import (
 	"github.com/go-eperm/eperm/check"
 	"github.com/go-eperm/eperm/inode"
 	"github.com/go-eperm/eperm/lsm/record"
+	"golang.org/x/sys/unix"
 )
 
 // operations are what records of a hook call it
@@ -15,7 +16,7 @@ import (
 var operations = map[string][]string{
 	"path_unlink": {"unlink", "rmdir"}, "path_mkdir": {"mkdir", "symlink"}, "path_mknod": {"mknod"}, "path_rename": {"rename_src", "rename_dest"}, "path_link": {"link"},
 	"path_chown": {"chown"}, "path_chmod": {"chmod"}, "path_truncate": {"truncate"}, "inode_getattr": {"getattr"}, "file_open": {"open"},
-	"file_permission": {"file_perm", "file_inherit", "file_receive"}, "mmap_file": {"file_mmap"}, "bprm_check_security": {"exec"},
+	"file_lock": {"file_lock"}, "file_permission": {"file_perm", "file_inherit", "file_receive"}, "mmap_file": {"file_mmap"}, "bprm_check_security": {"exec"},
 	"sb_mount": {"mount"}, "move_mount": {"mount"}, "sb_umount": {"umount"}, "sb_pivotroot": {"pivotroot"},
 	"task_kill": {"signal"}, "ptrace_access_check": {"ptrace"}, "task_setrlimit": {"setrlimit"}, "userns_create": {"userns_create"},
 	"socket_create": {"create"}, "socket_bind": {"bind"}, "socket_connect": {"connect"}, "socket_sendmsg": {"sendmsg"}, "socket_setsockopt": {"setsockopt"},
@@ -53,6 +54,9 @@ func sameObject(p *check.Pass, r record.Record) bool {
 	name := trimmed(r.Field("name"))
 	if name == "" {
 		return false
+	}
+	if i := strings.LastIndex(name, "/#"); i >= 0 && o.Int("flags")&unix.O_TMPFILE == unix.O_TMPFILE { // see nameless
+		name = trimmed(name[:i+1])
 	}
 	for _, role := range []check.Role{check.Target, check.NewTarget} {
 		if path, _ := inode.Path(o, role); path == "" {
@@ -99,7 +103,7 @@ func byRecord(p *check.Pass, hook string, own []Profile, asks []request) (check.
 		if q.profile.Name != by.Name {
 			continue
 		}
-		if q.file && trimmed(q.key[1:]) != trimmed(r.Field("name")) {
+		if q.file && !q.anyName && trimmed(q.key[1:]) != trimmed(r.Field("name")) {
 			continue
 		}
 		denied := lettersIn(r.Field("denied_mask"))
@@ -109,10 +113,16 @@ func byRecord(p *check.Pass, hook string, own []Profile, asks []request) (check.
 		what, rule = q.what, q.ruleFor(denied)
 		change.Assume = append(change.Assume, check.AssumeIs(&Query, q.question(), Perms{Allow: q.need, Owner: q.owner == check.Allows}))
 	}
+	if denied := lettersIn(r.Field("denied_mask")); r.Field("operation") == "link" && denied&mayLink == 0 && denied != 0 && r.Field("target") != "" { // the subset test: see links
+		what, rule = "link "+check.Printable(r.Field("name"))+" to "+check.Printable(r.Field("target"))+" (which would give more than the object allows)", fileRule(r.Field("target"), denied)
+	}
 	if rule == "" && r.Field("name") != "" && lettersIn(r.Field("denied_mask")) != 0 {
 		rule = fileRule(r.Field("name"), lettersIn(r.Field("denied_mask")))
 	}
 	reason := fmt.Sprintf("the AppArmor profile %s refused to let it %s: the kernel wrote that down", check.Printable(by.Name), what)
+	if v, ok := transition(p, r, by); ok {
+		return v, true
+	}
 	if rule == "" {
 		return p.Deny(reason, check.Change{Kind: check.AskAdministrator, Text: "the profile " + check.Printable(by.Name) + " has to allow it (aa-logprof proposes a rule from the record)"}), true
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/go-eperm/eperm/check"
@@ -20,6 +21,7 @@ type request struct {
 	need    uint32                      // all of these bits
 	owner   check.Decision              // Allows: the task owns the object; Denies: it does not; Unknown: it does not matter, or is not known
 	file    bool                        // rules with the word owner count
+	anyName bool                        // a record of it may have another name
 	what    string                      // for people: "read /data/secret"
 	rule    string                      // allows exactly this
 	rulefor func(missing uint32) string // in its stead, where it depends on what is missing
@@ -108,6 +110,8 @@ func requests(p *check.Pass, hook string, own []Profile) ([]request, error) {
 			out[i].loose = "the profile lets it execute the file, but which profile the new program would get cannot be asked"
 		}
 		return out, err
+	case "file_lock":
+		return onFile(p, own, check.Target, "lock", mayLock, false)
 	case "path_rename":
 		return renames(p, own)
 	case "path_link":
@@ -171,7 +175,33 @@ func opens(p *check.Pass, own []Profile) ([]request, error) {
 	if doing == "" {
 		doing = "read and write"
 	}
+	if flags&unix.O_TMPFILE == unix.O_TMPFILE {
+		return nameless(p, own, doing, need)
+	}
 	return onFile(p, own, check.Target, doing, need, false)
+}
+
+// nameless is opens for a file of O_TMPFILE: what it is called in the directory is "#" and
+// the number of its inode (fs/dcache.c:d_mark_tmpfile), which is not known yet.
+func nameless(p *check.Pass, own []Profile, doing string, need uint32) ([]request, error) {
+	dir, _, _, err := named(p, check.Target, false)
+	if err != nil {
+		return nil, err
+	}
+	beginning := strings.TrimSuffix(quote(dir+"#"), `"`)
+	var out []request
+	for i, r := range aboutFile(own, dir+"#4026", check.Allows, doing, need) {
+		other := aboutFile(own[i:i+1], dir+"#7", check.Allows, doing, need)[0]
+		a, err := r.ask(p)
+		b, err2 := other.ask(p)
+		if err := errors.Join(err, err2); err == nil && (a.Allow^b.Allow)&need != 0 {
+			return nil, errors.New("its rules tell numbers of inodes apart")
+		}
+		r.anyName, r.what = true, doing+" a new file without a name in "+check.Printable(dir)
+		r.rulefor = func(missing uint32) string { return beginning + `[0-9]*" ` + letters(missing) + "," }
+		out = append(out, r)
+	}
+	return out, nil
 }
 
 // renames is apparmor_path_rename.
@@ -224,7 +254,8 @@ func links(p *check.Pass, own []Profile) ([]request, error) {
 			if err != nil {
 				return nil, err
 			}
-			subset := request{profile: pr, key: class + target, need: b.Allow &^ (mayLink | mayLock), owner: owner, file: true, what: what + " (which would give more than the object allows)", rule: rule}
+			subset := request{profile: pr, key: class + target, need: b.Allow &^ mayLink, owner: owner, file: true, what: what + " (which would give more than the object allows)",
+				rulefor: func(missing uint32) string { return fileRule(target, missing) }}
 			if b.Allow&mayExec != 0 {
 				subset.loose = "the transitions of both names for exec have to agree, which cannot be asked"
 			}
@@ -276,9 +307,22 @@ func peerOf(p *check.Pass) (name string, profiles []Profile, err error) {
 	return all[0].Name, all, nil
 }
 
-// single is the own label, where it is one profile: what a peer's rules name.
-func single(own []Profile, all string) (string, bool) {
-	return own[0].Name, len(own) == 1 && !strings.Contains(all, "//&")
+// single is a label, where it is one profile: what a peer's rules name, whatever the
+// profile's mode.
+func single(label string) (string, bool) {
+	switch all := Profiles(label); {
+	case len(all) == 0:
+		return "unconfined", true
+	case len(all) == 1 && !strings.Contains(label, "//&"):
+		return all[0].Name, true
+	}
+	return "", false
+}
+
+// free says whether nothing confines what has that label: profiles of the mode
+// unconfined do not, those that complain do.
+func free(label string) bool {
+	return !slices.ContainsFunc(Profiles(label), func(pr Profile) bool { return pr.Mode != "unconfined" })
 }
 
 // kills is ipc.c:aa_may_signal: the sender's profile, then the receiver's.
@@ -294,20 +338,14 @@ func kills(p *check.Pass, own []Profile) ([]request, error) {
 	number := string([]byte{sig})
 	what := fmt.Sprintf("send %s to pid %d (%s)", word, p.Op.Int("pid"), check.Printable(peer))
 	out := onPeer(own, classSignal, number, peer, maySignalSend, what, "signal (send) set=("+word+") peer="+peerName(peer)+",")
-	return append(out, receivers(p, theirs, own, classSignal, number, maySignalReceive, "receive "+word+" from", "signal (receive) set=("+word+")")...), nil
+	return append(out, receivers(p, theirs, classSignal, number, maySignalReceive, "receive "+word+" from", "signal (receive) set=("+word+")")...), nil
 }
 
 // receivers are the questions to the other process's profile about this task.
-func receivers(p *check.Pass, theirs, own []Profile, class byte, data string, need uint32, doing, rule string) []request {
+func receivers(p *check.Pass, theirs []Profile, class byte, data string, need uint32, doing, rule string) []request {
 	var out []request
 	label, _ := task.AppArmor.Read(p, "")
-	me := "unconfined"
-	if len(own) > 0 {
-		var ok bool
-		if me, ok = single(own, label.S); !ok {
-			me = ""
-		}
-	}
+	me, _ := single(label.S)
 	for _, pr := range theirs {
 		if !pr.Refuses() {
 			continue
@@ -338,10 +376,16 @@ func traces(p *check.Pass, own []Profile) ([]request, error) {
 			out[i].loose = "a profile without rules for ptrace asks for the capability in their stead"
 		}
 	}
-	if len(own) == 0 {
+	if label, _ := task.AppArmor.Read(p, ""); free(label.S) {
 		return out, nil // profile_tracee_perm: whoever is unconfined may trace
 	}
-	return append(out, receivers(p, theirs, own, classPtrace, "", theirNeed, "be traced by", "ptrace ("+theirWord+")")...), nil
+	tracees := receivers(p, theirs, classPtrace, "", theirNeed, "be traced by", "ptrace ("+theirWord+")")
+	for i := range tracees { // lsm.c:apparmor_ptrace_access_check takes the label that it has, not the newest
+		if p.Seen != 0 && tracees[i].loose == "" {
+			tracees[i].loose = "the profile of the other process allows it, unless it was loaded while that process ran, for which the one of before counts"
+		}
+	}
+	return append(out, tracees...), nil
 }
 
 // sockets is net.c:aa_profile_af_perm, by family and type.

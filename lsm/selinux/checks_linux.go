@@ -94,6 +94,13 @@ func questions(p *check.Pass, h module.Hook, subject string) (list []question, k
 		return files(p, check.Target, always("getattr"))
 	case "file_ioctl":
 		return ioctl(p)
+	case "file_lock":
+		return files(p, check.Target, always("lock"))
+	case "file_fcntl":
+		switch p.Op.Int("cmd") {
+		case unix.F_GETLK, unix.F_SETLK, unix.F_SETLKW, unix.F_OFD_GETLK, unix.F_OFD_SETLK, unix.F_OFD_SETLKW:
+			return files(p, check.Target, always("lock"))
+		}
 	case "mmap_file":
 		return mapping(p, subject)
 	case "path_notify":
