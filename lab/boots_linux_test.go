@@ -54,7 +54,7 @@ var boots = []boot{
 		run: []test{{pkg: "rules", run: "^TestClauses$/^memory$/^(MADV_HWPOISON|PR_SET_MM_EXE_FILE_that_cannot_be_executed)$"}},
 	},
 	{
-		name: "modules", kernels: []string{"6.1", "6.12"}, lsm: "landlock,lockdown,yama,bpf", must: "root,lsm-yama,landlock-1,guest",
+		name: "modules", kernels: []string{"6.1", "6.12"}, lsm: "landlock,lockdown,yama,bpf", must: "root,lsm-yama,landlock-1,guest,userns,program-cat", program: []string{"cat"},
 		run: []test{{pkg: "lsm/landlock"}, {pkg: "lsm/record"}, {pkg: "rules", run: "^(TestBPFModule|TestLandlockProcesses|TestYama|TestRejectedKeys)$"}},
 	},
 	{

@@ -310,11 +310,11 @@ func descends(p *check.Pass) bool {
 	key := pidKey(p)
 	for range 64 {
 		st, ok := task.Status.Read(p, key)
+		if ok && st.PPID != 0 && st.PPID == p.World.Task().PID { // number 1 too, of a pid namespace
+			return true
+		}
 		if !ok || st.PPID <= 1 {
 			return false
-		}
-		if st.PPID == p.World.Task().PID {
-			return true
 		}
 		key = strconv.Itoa(st.PPID)
 	}

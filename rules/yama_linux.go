@@ -55,6 +55,13 @@ var yamaGate = check.Gate{Doc: &yamaDoc, Role: check.Process, Run: func(p *check
 		case check.Unknown:
 			return p.UnknownFor("whether CAP_SYS_PTRACE counts in the target's user namespace is not known")
 		}
+	} else {
+		switch userns.Made(p, userns.OfProcess()) { // its owner has every capability there
+		case check.Allows:
+			return p.AllowFor("this user made the target's user namespace")
+		case check.Unknown:
+			return p.UnknownFor("whether this user made the target's user namespace, in which it then holds CAP_SYS_PTRACE, is not known")
+		}
 	}
 	if scope == 2 {
 		return p.Deny(scopeName+" is 2: attaching takes CAP_SYS_PTRACE in the target's user namespace", grant, lower)

@@ -2,6 +2,7 @@ package rules_test
 
 import (
 	"os"
+	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
@@ -89,6 +90,21 @@ func TestYama(t *testing.T) {
 				}
 			})
 		}
+	})
+	t.Run("own user namespace", func(t *testing.T) { // its owner has every capability in it
+		kerneltest.Require(t, kerneltest.UserNS, kerneltest.Program("cat"))
+		scope(t, "2")
+		kerneltest.Child(t, user, func(c *kerneltest.C) {
+			cmd := exec.Command("cat")
+			in, err := cmd.StdinPipe()
+			require.NoError(c, err)
+			cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER}
+			require.NoError(c, cmd.Start())
+			c.Cleanup(func() { in.Close(); _ = cmd.Wait() })
+			f := eperm.Explainer{Timeout: 20 * time.Second}.Preflight(op.Ptrace(cmd.Process.Pid))
+			require.NoError(c, attachTo(cmd.Process.Pid))
+			require.Equal(c, check.Allows, f.Decision, "%v", f)
+		})
 	})
 	t.Run("record", func(t *testing.T) {
 		scope(t, "1")
