@@ -183,6 +183,13 @@ func TestOperationsOnSockets(t *testing.T) {
 		{name: "source route", subject: inNet(nobody, nil), do: sending(controlMessage(unix.IPPROTO_IP, unix.IP_RETOPTS, source)), ahead: unknown, errno: unix.EPERM, cause: missing, cap: raw},
 		{name: "credentials that nobody looks at", subject: inNet(nobody, nil), do: sending(controlMessage(unix.SOL_SOCKET, unix.SCM_CREDENTIALS, joined(ne32(1), ne32(0), ne32(0)))), ahead: allows},
 
+		{name: "credentials of another by netlink", subject: nobody, do: func(c *kerneltest.C) (eperm.Operation, func() error) {
+			to, control := netlinkName(0, 0), controlMessage(unix.SOL_SOCKET, unix.SCM_CREDENTIALS, joined(ne32(1), ne32(0), ne32(0)))
+			data := words(fixed(make([]byte, 16)), 16) // struct iovec
+			header := words(fixed(to), uintptr(len(to)), fixed(data), 1, fixed(control), uintptr(len(control)), 0)
+			return seenCall(c, "sendmsg", uintptr(openSocket(c, unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_ROUTE)), fixed(header), 0)
+		}, ahead: denies, errno: unix.EPERM, cause: missing, cap: capability.CAP_SYS_ADMIN},
+
 		{name: "audit left", subject: nobody, do: leaving(unix.NETLINK_AUDIT, 1), ahead: allows},
 		{name: "netfilter left", subject: nobody, do: leaving(unix.NETLINK_NETFILTER, 1), ahead: denies, errno: unix.EPERM, cause: missing, cap: admin},
 
@@ -211,6 +218,24 @@ func TestOperationsOnSockets(t *testing.T) {
 			require.NoError(c, unix.Connect(fd, sockaddr(lo)))
 			return seenCall(c, "write", uintptr(fd), fixed([]byte("x")), 1)
 		}, ahead: denies, errno: unix.EPERM, cause: eperm.Firewall, cap: capability.None},
+		{name: "way by its port", needs: []kerneltest.Need{kerneltest.Program("ip")}, subject: inNet(nobody, commands("ip", "route add default dev lo", "rule add ipproto udp dport 9 prohibit")), do: func(c *kerneltest.C) (eperm.Operation, func() error) {
+			return op.Connect("udp4", "10.9.9.9:9"), func() error {
+				return unix.Connect(openSocket(c, unix.AF_INET, unix.SOCK_DGRAM, 0), sockaddr([4]byte{10, 9, 9, 9}))
+			}
+		}, ahead: denies, errno: unix.EACCES, cause: eperm.Firewall, cap: capability.None},
+		{name: "way by another port", needs: []kerneltest.Need{kerneltest.Program("ip")}, subject: inNet(nobody, commands("ip", "route add default dev lo", "rule add ipproto udp dport 10 prohibit")), do: func(c *kerneltest.C) (eperm.Operation, func() error) {
+			return op.Connect("udp4", "10.9.9.9:9"), func() error {
+				return unix.Connect(openSocket(c, unix.AF_INET, unix.SOCK_DGRAM, 0), sockaddr([4]byte{10, 9, 9, 9}))
+			}
+		}, ahead: allows},
+		{name: "written to a TCP connection, which a chain drops", needs: hasNft, subject: inNet(kerneltest.Subject{}, nil), do: func(c *kerneltest.C) (eperm.Operation, func() error) {
+			server, fd := openSocket(c, unix.AF_INET, unix.SOCK_STREAM, 0), openSocket(c, unix.AF_INET, unix.SOCK_STREAM, 0)
+			require.NoError(c, unix.Bind(server, sockaddrPort(7777)))
+			require.NoError(c, unix.Listen(server, 1))
+			require.NoError(c, unix.Connect(fd, sockaddrPort(7777)))
+			commands("nft", "table inet f { chain out { type filter hook output priority 0; policy drop; }; }")(c)
+			return seenCall(c, "write", uintptr(fd), fixed([]byte("x")), 1)
+		}, ahead: allows},
 		{name: "chain of a table that is dormant", needs: hasNft, subject: inNet(kerneltest.Subject{}, commands("nft", "table inet f { flags dormant; chain out { type filter hook output priority 0; policy drop; }; }")), do: func(c *kerneltest.C) (eperm.Operation, func() error) {
 			fd := openSocket(c, unix.AF_INET, unix.SOCK_DGRAM, 0)
 			return op.On(fd, op.Send("udp4", "127.0.0.1:9")), func() error { return sendto(sockaddr(lo))(fd) }

@@ -19,7 +19,7 @@ var netlinkRules = []check.Rule{
 		Name: "netlink message", Calls: []string{"sendto", "sendmsg", "sendmmsg"}, Doc: "send a netlink message to other processes",
 		When: func(o *check.Operation) bool { return toNetlink(o) && (o.Int("peer") != 0 || o.Int("groups") != 0) },
 		Gates: check.Gates( // net/netlink/af_netlink.c:netlink_sendmsg
-			seccomp.Filter, lsm.Hooks(lsm.Socket, "socket_sendmsg"),
+			seccomp.Filter, lsm.Hooks(lsm.Socket, "socket_sendmsg"), lsm.Asked(claimed),
 			check.When(not(arg("proto", unix.NETLINK_USERSOCK)), need(netOwner, capability.CAP_NET_ADMIN)...),
 			lsm.Hooks(lsm.Socket, "netlink_send"),
 		),
@@ -28,7 +28,7 @@ var netlinkRules = []check.Rule{
 		Name: "netlink request", Calls: []string{"sendto", "sendmsg", "sendmmsg"}, Doc: "ask the kernel for something by netlink",
 		When: toNetlink,
 		Gates: check.Gates( // net/netlink/af_netlink.c:netlink_sendmsg → netlink_unicast_kernel → the protocol's input
-			seccomp.Filter, lsm.Hooks(lsm.Socket, "socket_sendmsg"), lsm.Hooks(lsm.Socket, "netlink_send"), known("proto"), known("msgtype", "genl"),
+			seccomp.Filter, lsm.Hooks(lsm.Socket, "socket_sendmsg"), lsm.Asked(claimed), lsm.Hooks(lsm.Socket, "netlink_send"), known("proto"), known("msgtype", "genl"),
 			check.When(routeChange, needFor("changing links, addresses, routes or rules is privileged", netOwner, capability.CAP_NET_ADMIN)...),                                 // net/core/rtnetlink.c:rtnetlink_rcv_msg
 			check.When(message(unix.NETLINK_ROUTE, rtmNewAction, rtmNewAction+1), needFor("changing actions on traffic is privileged", initialNS, capability.CAP_NET_ADMIN)...), // net/sched/act_api.c:tc_ctl_action
 			lsm.Asked(linkTarget), // net/core/rtnetlink.c:rtnl_link_get_net_capable

@@ -30,7 +30,8 @@ func (r Route) show() string {
 }
 
 // routeKey is the key of routeTo for the address of an operation: with the mark,
-// the device and the own address of its socket, where that is known.
+// the device and the own address of its socket, where that is known, and with the
+// protocol and the port, since rules of routing may look at all of these.
 func routeKey(p *check.Pass) string {
 	key := p.Op.Str("ip")
 	for _, o := range []struct {
@@ -46,6 +47,19 @@ func routeKey(p *check.Pass) string {
 			if a, err := netip.ParseAddrPort(from.S); err == nil {
 				key += " from=" + a.Addr().String()
 			}
+		}
+	}
+	if port := p.Op.Int("port"); port > 0 {
+		proto := int64(0)
+		switch {
+		case pingSocket(p.Op):
+		case socketType(p.Op) == unix.SOCK_DGRAM:
+			proto = unix.IPPROTO_UDP
+		case socketType(p.Op) == unix.SOCK_STREAM:
+			proto = unix.IPPROTO_TCP
+		}
+		if by := fmt.Sprintf("%s proto=%d dport=%d", key, proto, port); proto != 0 && (p.World.Live() || routeTo.Recorded(p.World, by)) {
+			return by
 		}
 	}
 	return key
@@ -74,7 +88,20 @@ var routeTo = check.Probe[Route]{Name: "route", Source: "rtnetlink RTM_GETROUTE"
 	}
 	for _, w := range words[1:] {
 		name, value, _ := strings.Cut(w, "=")
-		if name == "from" {
+		switch name {
+		case "proto", "dport":
+			n, err := strconv.ParseUint(value, 10, 16)
+			if err != nil {
+				return Route{}, fmt.Errorf("look up route: %q", key)
+			}
+			const ipProto, dport = 27, 29 // RTA_IP_PROTO, RTA_DPORT
+			if name == "proto" {
+				by = append(by, netlink.Attribute(ipProto, []byte{byte(n)})...)
+			} else {
+				by = append(by, netlink.Attribute(dport, binary.BigEndian.AppendUint16(nil, uint16(n)))...)
+			}
+			continue
+		case "from":
 			from, err := netip.ParseAddr(value)
 			if err != nil {
 				return Route{}, fmt.Errorf("look up route: %w", err)

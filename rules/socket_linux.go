@@ -82,7 +82,7 @@ var socketRules = []check.Rule{
 			cgroup.Gate("UDP4_SENDMSG").If(udp(unix.AF_INET)), cgroup.Gate("UDP6_SENDMSG").If(udp(unix.AF_INET6)),
 			prohibited.If(inet),
 			broadcast.If(datagram),
-			netfilter.Conntrack.If(inet), netfilter.Firewall.If(inet),
+			netfilter.Conntrack.If(datagram), netfilter.Firewall.If(datagram), // TCP sends again: net/ipv4/tcp_output.c:tcp_write_xmit
 			cgroup.Gate("INET_EGRESS").If(inet),
 			netfilter.Prohibited.If(inet6),
 			check.When(unixPath, way(check.Target)...),
