@@ -74,6 +74,7 @@ const (
 	atRemovedir       = 0x200
 	atSymlinkFollow   = 0x400
 	atEmptyPath       = 0x1000
+	atRecursive       = 0x8000
 	atExecveCheck     = 0x10000
 )
 
@@ -90,7 +91,7 @@ var extras = map[string]func(*decoder){
 			d.add(check.I("check", 1))
 		}
 	},
-	"setxattrat": atFlags(2), "getxattrat": atFlags(2), "removexattrat": atFlags(2), "listxattrat": atFlags(2), "open_tree": atFlags(2), "open_tree_attr": atFlags(2),
+	"setxattrat": atFlags(2), "getxattrat": atFlags(2), "removexattrat": atFlags(2), "listxattrat": atFlags(2), "open_tree": atFlags(2), "open_tree_attr": mountSetattr,
 	"readlinkat": func(d *decoder) { linkItself(d); d.empty(0, 1, true) },
 	"unlinkat": func(d *decoder) {
 		linkItself(d)

@@ -212,7 +212,7 @@ func moveMount(d *decoder) {
 	d.empty(0, 1, flags&4 != 0) // MOVE_MOUNT_F_EMPTY_PATH
 }
 
-// mountSetattr is struct mount_attr.
+// mountSetattr is struct mount_attr, of mount_setattr(2) and open_tree_attr(2).
 func mountSetattr(d *decoder) {
 	if a, ok := d.record(d.raw[3], 32); ok && d.raw[4] >= 32 { // MOUNT_ATTR_SIZE_VER0
 		d.add(check.I("set", a.u64(0)))
@@ -220,6 +220,13 @@ func mountSetattr(d *decoder) {
 		if a.u64(0)&0x100000 != 0 { // MOUNT_ATTR_IDMAP
 			d.add(check.S("userns", descriptor(int64(int32(a.u64(24))))))
 		}
+	}
+	if d.o.Call == "open_tree_attr" && d.raw[3] == 0 { // no attributes
+		d.add(check.I("set", 0))
+		d.add(check.I("clear", 0))
+	}
+	if d.o.Call == "mount_setattr" && d.raw[2]&atRecursive != 0 {
+		d.add(check.I("flags", atRecursive))
 	}
 	atFlags(2)(d)
 }

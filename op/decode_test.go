@@ -108,6 +108,8 @@ func TestDecodeMakesWhatTheConstructorsMake(t *testing.T) {
 		{"open_tree", []uint64{atCwd, p, 1}, op.OpenTree("/srv/data", 1), nil},
 		{"move_mount", []uint64{atCwd, p, atCwd, q, 1}, op.MoveMount("/srv/data", "/srv/new"), nil},
 		{"mount_setattr", []uint64{atCwd, p, 0, m.words(uint64(1), uint64(2), uint64(0), uint64(0)), 32}, op.MountSetattr("/srv/data", 1, 2), nil},
+		{"mount_setattr", []uint64{atCwd, p, 0x8000, m.words(uint64(1), uint64(2), uint64(0), uint64(0)), 32}, op.MountSetattr("/srv/data", 1, 2).With(check.I("flags", 0x8000)), nil},
+		{"open_tree_attr", []uint64{atCwd, p, 1, m.words(uint64(1), uint64(2), uint64(0), uint64(0)), 32}, op.Operation{Call: "open_tree_attr", Args: []check.Arg{check.S("path", "/srv/data"), check.I("flags", 1), check.I("set", 1), check.I("clear", 2)}}, nil},
 		{"mount_setattr", []uint64{atCwd, p, 0, m.words(uint64(0x100000), uint64(0), uint64(0), uint64(9)), 32}, op.MountIdmap("/srv/data", "/proc/self/fd/9"), nil},
 		{"statmount", []uint64{m.words(uint32(24), uint32(0), uint64(77), uint64(1))}, op.Statmount(77), nil},
 		{"mmap", []uint64{0, 4096, 7, 0x22, minus1, 0}, op.Mmap("", 7, 0x22), []string{"addr", "bytes"}},
@@ -359,4 +361,9 @@ func TestDecodeOfQuotactl(t *testing.T) {
 	require.Equal(t, "/dev/sda", get.Str("source"))
 	require.False(t, decode(t, "amd64", "quotactl", m, 0x80000100, 0, 0, 0).Has("source"), "Q_SYNC of all")
 	require.False(t, get.Has("path"))
+}
+
+// TestMountMagic: old programs put MS_MGC_VAL into the flags, which the kernel discards.
+func TestMountMagic(t *testing.T) {
+	require.Equal(t, op.Mount("none", "/mnt", "tmpfs", 1), op.Mount("none", "/mnt", "tmpfs", 0xc0ed0001))
 }

@@ -18,7 +18,7 @@
 //	request, cmd, arg  ioctl, fcntl, bpf, keyctl
 //	pgrp, ldisc        what TIOCSPGRP and TIOCSETD set
 //	source, fstype     mount (its target is path)
-//	attr, set, clear, userns   fsmount, mount_setattr (MOUNT_ATTR bits, file of a user namespace)
+//	attr, set, clear, userns   fsmount, mount_setattr, open_tree_attr (MOUNT_ATTR bits, file of a user namespace; flags: AT_RECURSIVE)
 //	mnt_id, mnt_ns     statmount, listmount
 //	target             text of a symbolic link
 //	data               text that is written to a file of procfs

@@ -191,6 +191,9 @@ func PivotRoot(newRoot, putOld string) Operation {
 
 // Mount is mount(2) of source on target.
 func Mount(source, target, fstype string, flags uintptr) Operation {
+	if flags&0xffff0000 == 0xc0ed0000 { // fs/namespace.c:path_mount discards MS_MGC_VAL
+		flags &^= 0xffff0000
+	}
 	return call("mount", check.S("source", source), check.S("path", target), check.S("fstype", fstype), check.I("flags", flags))
 }
 

@@ -135,7 +135,7 @@ func TestClauses(t *testing.T) {
 		{"scheduling", schedCases()},
 		{"credentials", credCases()},
 		{"procfs", procfsCases()},
-		{"mounts", mountCases()},
+		{"mounts", slices.Concat(mountCases(), mountPlaceCases())},
 		{"namespaces", namespaceCases()},
 		{"written to procfs", procWriteCases()},
 		{"lockdown", lockdownCases()},

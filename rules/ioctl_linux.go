@@ -165,7 +165,42 @@ var nsRequest = check.Gate{Doc: &nsRequestDoc, Run: func(p *check.Pass) check.Ve
 		check.Change{Kind: check.ChangeCode, Text: "ask from a process in an outer namespace; an EPERM here is how the walk to the top ends"})
 }}
 
+var allMountsDoc = check.Doc{
+	ID: "ioctl.all-mount-namespaces", Title: "initial pid namespace, and",
+	Text:   "The mount namespaces of the machine are gone through (NS_MNT_GET_NEXT, NS_MNT_GET_PREV) in the initial pid namespace with CAP_SYS_ADMIN; older kernels leave out what the caller has no say in.",
+	Kernel: "fs/nsfs.c:may_see_all_namespaces (Linux 6.18 and stable releases)",
+	Man:    "ioctl_nsfs(2)",
+	Cause:  check.MissingCapability,
+	Errnos: []syscall.Errno{syscall.EPERM},
+}
+
+var allMounts = check.Gate{Doc: &allMountsDoc, Param: "CAP_SYS_ADMIN", Run: func(p *check.Pass) check.Verdict {
+	pids, ok := userns.NS.Read(p, "pid")
+	if !ok {
+		return p.Unknown()
+	}
+	v := capability.Verdict(p, userns.Initial(), "all mount namespaces are to be gone through", capability.CAP_SYS_ADMIN)
+	if v.Decision == check.Allows && pids.Inode != initPIDInode {
+		v = p.Deny("all mount namespaces are to be gone through, which is for the initial pid namespace", check.Change{Kind: check.ChangeCode,
+			Text: "ask from a process in the initial pid namespace"}).As(check.State)
+	}
+	if v.Decision == check.Denies && p.Seen == 0 {
+		return p.UnknownFor("newer kernels ask for CAP_SYS_ADMIN in the initial pid namespace, older ones leave out what the caller has no say in")
+	}
+	return v
+}}
+
+// goesThroughMounts is the requests NS_MNT_GET_NEXT and NS_MNT_GET_PREV: _IOR(0xb7, 11 and 12, struct mnt_ns_info).
+func goesThroughMounts(o *check.Operation) bool {
+	r := o.Int("request") & 0xffff
+	return r == 0xb70b || r == 0xb70c
+}
+
 var ioctlRules = []check.Rule{
+	{
+		Name: "ioctl of mount namespaces", Calls: []string{"ioctl"}, Doc: "go through the mount namespaces", When: goesThroughMounts,
+		Gates: check.Gates(seccomp.Filter, lsm.Hooks(lsm.File, "file_ioctl"), allMounts),
+	},
 	{
 		Name: "ioctl of a namespace", Calls: []string{"ioctl"}, Doc: "look at a namespace's owner or parent", When: arg("request", nsGetUserns, nsGetParent),
 		Gates: check.Gates(seccomp.Filter, lsm.Hooks(lsm.File, "file_ioctl"), nsRequest),
@@ -191,5 +226,5 @@ var ioctlRules = []check.Rule{
 // tabled says whether a rule of its own judges the request.
 func tabled(o *check.Operation) bool {
 	_, ok := request(o)
-	return ok || arg("request", nsGetUserns, nsGetParent)(o) || ofPidfd(o) || subvolumeRequest(o) || reserves(o)
+	return ok || arg("request", nsGetUserns, nsGetParent)(o) || goesThroughMounts(o) || ofPidfd(o) || subvolumeRequest(o) || reserves(o)
 }

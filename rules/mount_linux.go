@@ -22,9 +22,10 @@ var mountRules = []check.Rule{
 			lsm.Hooks(lsm.Mount, "sb_mount"),
 			mayMount(),
 			check.When(flagged(unix.MS_REMOUNT), lockedFlags), // do_reconfigure_mnt, do_remount
-			check.When(remountsSuper, superAdmin, readOnlyDevice),
+			check.When(changesPropagation, foreignMount),      // do_change_type
+			check.When(remountsSuper, superAdmin, readOnlyDevice, writableType),
 			check.When(takesSource, sourceWay), // do_loopback, do_move_mount_old
-			check.When(newMount, fsPermitted, sourceWay, sourceNodev, sourceDevice, readOnlyDevice, newHierarchy, fsVisible), // do_new_mount
+			check.When(newMount, fsPermitted, sourceWay, sourceNodev, sourceDevice, readOnlyDevice, writableType, newHierarchy, overlayOptions, fsVisible), // do_new_mount
 		),
 	},
 	{
@@ -36,7 +37,7 @@ var mountRules = []check.Rule{
 			lockedMount,
 			check.When(flagged(unix.MNT_FORCE), superAdmin),
 			lsm.Hooks(lsm.Mount, "sb_umount"),
-			check.When(ownRoot, superAdmin),
+			ownRoot,
 		),
 	},
 	{
@@ -51,7 +52,11 @@ var mountRules = []check.Rule{
 	},
 	{
 		Name: "fsopen", Calls: []string{"fsopen"}, Doc: "begin to make a mount",
-		Gates: check.Gates(seccomp.Filter, mayMount()), // fs/fsopen.c:fsopen
+		Gates: check.Gates( // fs/fsopen.c:fsopen
+			seccomp.Filter,
+			mayMount(),
+			check.When(ofSysfs, need(userns.OwnerOf("net"), capability.CAP_SYS_ADMIN)...), // fs/sysfs/mount.c:sysfs_init_fs_context
+		),
 	},
 	{
 		Name: "fspick", Calls: []string{"fspick"}, Doc: "pick a mounted file system to configure it",
@@ -61,8 +66,8 @@ var mountRules = []check.Rule{
 		Name: "fsconfig", Calls: []string{"fsconfig"}, Doc: "configure a file system",
 		Gates: check.Gates( // fs/fsopen.c:vfs_fsconfig_locked
 			seccomp.Filter,
-			check.When(arg("cmd", unix.FSCONFIG_CMD_CREATE, fsconfigCreateExcl), fsPermitted, sourceWay, sourceNodev, sourceDevice, readOnlyDevice), // vfs_cmd_create
-			check.When(arg("cmd", unix.FSCONFIG_CMD_RECONFIGURE), superAdmin, readOnlyDevice),                                                       // vfs_cmd_reconfigure
+			check.When(arg("cmd", unix.FSCONFIG_CMD_CREATE, fsconfigCreateExcl), fsPermitted, sourceWay, sourceNodev, sourceDevice, readOnlyDevice, writableType), // vfs_cmd_create
+			check.When(arg("cmd", unix.FSCONFIG_CMD_RECONFIGURE), check.Gates(superAdmin, lsm.Hooks(lsm.Mount, "sb_remount"), readOnlyDevice, writableType)...),   // vfs_cmd_reconfigure
 		),
 	},
 	{
@@ -70,7 +75,17 @@ var mountRules = []check.Rule{
 		Gates: check.Gates(seccomp.Filter, mayMount(), fsVisible), // fs/namespace.c:fsmount
 	},
 	{
-		Name: "open_tree", Calls: []string{"open_tree", "open_tree_attr"}, Doc: "open a mount",
+		Name: "open_tree_attr", Calls: []string{"open_tree_attr"}, Doc: "open a mount and set its attributes",
+		Gates: check.Gates( // fs/namespace.c:open_tree_attr → vfs_open_tree, wants_mount_setattr
+			seccomp.Filter,
+			check.When(flagged(unix.OPEN_TREE_CLONE), mayMount()...),
+			way(check.Target),
+			check.When(changesAttrs, check.Gates(mayMount(), check.When(idmaps, idmapInitial, idmapOwner), lockedAttrs)...),
+			check.When(idmaps, idmapTwice.If(not(flagged(unix.OPEN_TREE_CLONE))), superAdmin), // MOUNT_KATTR_IDMAP_REPLACE
+		),
+	},
+	{
+		Name: "open_tree", Calls: []string{"open_tree"}, Doc: "open a mount",
 		Gates: check.Gates( // fs/namespace.c:open_tree
 			seccomp.Filter,
 			check.When(flagged(unix.OPEN_TREE_CLONE), mayMount()...),
@@ -115,7 +130,7 @@ var mountRules = []check.Rule{
 
 const fsconfigCreateExcl = 8 // FSCONFIG_CMD_CREATE_EXCL, Linux 6.6
 
-const changesMount = unix.MS_BIND | unix.MS_MOVE | unix.MS_REMOUNT | unix.MS_SHARED | unix.MS_PRIVATE | unix.MS_SLAVE | unix.MS_UNBINDABLE
+const changesMount = unix.MS_BIND | unix.MS_MOVE | unix.MS_REMOUNT | propagations
 
 func newMount(o *check.Operation) bool { return o.Int("flags")&changesMount == 0 }
 
@@ -124,17 +139,26 @@ func remountsSuper(o *check.Operation) bool {
 	return o.Int("flags")&(unix.MS_REMOUNT|unix.MS_BIND) == unix.MS_REMOUNT
 }
 
+// changesAttrs: attributes are to be changed, or it is not known whether.
+func changesAttrs(o *check.Operation) bool {
+	return o.Int("set")|o.Int("clear") != 0 || !o.Has("set") && !o.Has("clear")
+}
+
+func ofSysfs(o *check.Operation) bool { return o.Str("fstype") == "sysfs" }
+
+const propagations = unix.MS_SHARED | unix.MS_PRIVATE | unix.MS_SLAVE | unix.MS_UNBINDABLE
+
+// changesPropagation: fs/namespace.c:path_mount asks for this after the remounts and binds.
+func changesPropagation(o *check.Operation) bool {
+	f := o.Int("flags")
+	return f&(unix.MS_REMOUNT|unix.MS_BIND) == 0 && f&propagations != 0
+}
+
 // takesSource: the source is a path of the mount tree.
 func takesSource(o *check.Operation) bool {
 	f := o.Int("flags")
-	return f&unix.MS_REMOUNT == 0 && f&(unix.MS_BIND|unix.MS_MOVE) != 0
+	return f&unix.MS_REMOUNT == 0 && f&(unix.MS_BIND|unix.MS_MOVE) != 0 && !changesPropagation(o)
 }
 
 // idmaps: an id mapping is to be put on the mount.
 func idmaps(o *check.Operation) bool { return o.Int("set")&unix.MOUNT_ATTR_IDMAP != 0 }
-
-// ownRoot: to unmount one's own root without MNT_DETACH is to remount it
-// read-only (fs/namespace.c:do_umount).
-func ownRoot(o *check.Operation) bool {
-	return o.Str("path") == "/" && o.Int("flags")&unix.MNT_DETACH == 0
-}

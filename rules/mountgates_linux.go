@@ -8,7 +8,6 @@ import (
 
 	"github.com/go-eperm/eperm/capability"
 	"github.com/go-eperm/eperm/check"
-	"github.com/go-eperm/eperm/dac"
 	"github.com/go-eperm/eperm/inode"
 	"github.com/go-eperm/eperm/mount"
 	"github.com/go-eperm/eperm/task"
@@ -30,7 +29,7 @@ var usernsFS = map[string]fsNamespace{
 	"proc":   {where: userns.OwnerOf("pid")},
 	"sysfs":  {where: userns.OwnerOf("net")},
 	"mqueue": {where: userns.OwnerOf("ipc")},
-	"cgroup": {where: userns.OwnerOf("cgroup")}, "cgroup2": {where: userns.OwnerOf("cgroup")},
+	"cgroup": {where: userns.OwnerOf("cgroup")}, "cgroup2": {where: userns.OwnerOf("cgroup")}, "cpuset": {where: userns.OwnerOf("cgroup")},
 	"overlay":     {where: userns.Own(), since: release{5, 11}},
 	"binfmt_misc": {where: userns.Own(), since: release{6, 7}},
 }
@@ -55,8 +54,12 @@ var fsPermitted = check.Gate{Doc: &fsPermittedDoc, Role: check.Source, Param: "C
 	switch {
 	case fstype == "" && p.Op.Is("fsconfig"):
 		return p.UnknownFor("which type of file system is made is not known")
-	case ns.Inode == userns.InitInode && !p.Op.Is("fsconfig"):
-		return p.AllowFor("in the initial user namespace") // may_mount asked for the capability already
+	case ns.Inode == userns.InitInode && !p.Op.Is("fsconfig"): // may_mount asked for as much, but where the mount namespace is this user's own
+		v := capability.Verdict(p, userns.Initial(), "a new file system is to be mounted", capability.CAP_SYS_ADMIN)
+		if v.Decision == check.Denies {
+			return v.As(check.MissingCapability)
+		}
+		return v
 	case fstype == "bpf" && ns.Inode != userns.InitInode && p.Seen == 0:
 		return p.UnknownFor("since Linux 6.9 only the initial user namespace's CAP_SYS_ADMIN makes a bpf file system work in another one")
 	case mountable:
@@ -139,21 +142,41 @@ var lockedDoc = check.Doc{
 
 // locked judges a change of attributes; only says that no later gate answers EPERM.
 func locked(p *check.Pass, change func(have uint64) (want uint64), only bool) check.Verdict {
-	switch privileged(p) {
-	case check.Unknown:
+	all := privileged(p)
+	if all == check.Unknown {
 		return p.Unknown()
-	case check.Allows:
-		return p.AllowFor("in a mount namespace of the initial user namespace nothing is locked")
 	}
 	name, m, ok := mountBelow(p, check.Target)
 	if !ok {
+		if all == check.Allows {
+			return p.AllowFor("in a mount namespace of the initial user namespace hardly anything is locked")
+		}
 		return p.Unknown()
 	}
 	have := mount.Attrs(m.Options)
 	words := mount.Dropped(have, change(have))
+	if len(words) == 0 && p.Op.Is("mount_setattr", "open_tree_attr") && p.Op.Int("flags")&unix.AT_RECURSIVE != 0 {
+		_, f, _ := inode.Named(p, check.Target)
+		below, ok := mount.Below.Read(p, strconv.FormatUint(f.Mnt, 10))
+		if !ok {
+			return p.Unknown()
+		}
+		below.Each(func(options, path string) bool {
+			have := mount.Attrs(options)
+			if words = mount.Dropped(have, change(have)); len(words) > 0 {
+				name, m.Options = path, options
+			}
+			return len(words) == 0
+		})
+	}
 	switch {
 	case len(words) == 0:
 		return p.AllowFor("it keeps what the mount has")
+	case all == check.Allows && !(only && p.Seen == syscall.EPERM):
+		return p.Faint(fmt.Sprintf("%s would lose %s, which is refused only if this mount namespace was copied from one of a user namespace", check.Printable(name), strings.Join(words, ",")))
+	case all == check.Allows:
+		return p.Infer(fmt.Sprintf("%s is mounted %s, which is locked: this mount namespace was copied from one of another user namespace", check.Printable(name), strings.Join(words, ",")),
+			check.Change{Kind: check.ChangeCode, Risk: check.LowRisk, Text: "keep every flag that the mount has (" + m.Options + "), or mount it again from a mount namespace that was not entered through a container"})
 	case only && p.Seen == syscall.EPERM: // whether a flag is locked is shown nowhere, but nothing else is left
 		return p.Deny(fmt.Sprintf("%s is mounted %s, which is locked: the mount came from a more privileged mount namespace", check.Printable(name), strings.Join(words, ",")),
 			check.Change{Kind: check.ChangeCode, Risk: check.LowRisk, Text: "keep every flag that the mount has (" + m.Options + ")"},
@@ -283,106 +306,6 @@ var pivotLockedDoc = check.Doc{
 }
 
 var pivotLocked = check.Gate{Doc: &pivotLockedDoc, Role: check.Target, Run: lockedMount.Run}
-
-var sourceWayDoc = check.Doc{
-	ID: "mount.source", Title: "search permission along the source",
-	Text:   "The source of a bind mount or a move, and a block device, is looked up as a path: every directory on the way has to grant search permission.",
-	Kernel: "fs/namespace.c:do_loopback, do_move_mount_old (kern_path); block/bdev.c:lookup_bdev",
-	Man:    "path_resolution(7)",
-	Cause:  check.FileMode,
-	Errnos: []syscall.Errno{syscall.EACCES},
-}
-
-var searchTarget = dac.Search(check.Ancestors)
-
-// asPath is the look at the source as if it were the path of the operation.
-func asPath(p *check.Pass) *check.Pass {
-	return p.For(p.Op.With(check.S("path", p.Op.Str("source")), check.I("nofollow", 0)))
-}
-
-var sourceWay = check.Gate{Doc: &sourceWayDoc, Role: check.Source, Run: func(p *check.Pass) check.Verdict {
-	if s := p.Op.Str("source"); !strings.HasPrefix(s, "/") && !takesSource(p.Op) || s == "" {
-		return p.AllowFor("the source is no path")
-	}
-	return searchTarget.Run(asPath(p))
-}}
-
-// blockDevice is the source, where it is a block device.
-func blockDevice(p *check.Pass) (name string, f inode.File, ok bool) {
-	if !strings.HasPrefix(p.Op.Str("source"), "/") {
-		return "", f, false
-	}
-	name, f, err := inode.Named(asPath(p), check.Target)
-	return name, f, err == nil && f.Type() == unix.S_IFBLK
-}
-
-var sourceNodevDoc = check.Doc{
-	ID: "mount.source-nodev", Title: "device on a mount without nodev",
-	Text:   "A block device whose node lies on a mount with nodev, or on a file system of a user namespace, cannot be mounted.",
-	Kernel: "block/bdev.c:lookup_bdev (may_open_dev)",
-	Man:    "mount(2)",
-	Cause:  check.MountOption,
-	Errnos: []syscall.Errno{syscall.EACCES},
-}
-
-var sourceNodev = check.Gate{Doc: &sourceNodevDoc, Role: check.Source, Run: func(p *check.Pass) check.Verdict {
-	name, f, ok := blockDevice(p)
-	if !ok {
-		return p.AllowFor("the source is no block device")
-	}
-	return mount.Deny(p, name, f, mount.NoDevFlag, "nodev", "dev")
-}}
-
-var readOnlyDeviceDoc = check.Doc{
-	ID: "mount.read-only-device", Title: "device writable, or mounted read-only",
-	Text:   "A block device that is read-only (blockdev --setro, losetup -r, a write-protected medium) can be mounted only with MS_RDONLY.",
-	Kernel: "fs/super.c:setup_bdev_super, reconfigure_super (bdev_read_only)",
-	Man:    "mount(2)",
-	Cause:  check.ReadOnly,
-	Errnos: []syscall.Errno{syscall.EACCES},
-}
-
-// deviceReadOnly is what sysfs says of a block device, the key ("7:0").
-var deviceReadOnly = check.Probe[task.Flag]{Name: "device_ro", Source: "/sys/dev/block/*/ro", Live: func(k *check.Kernel, key string) (task.Flag, error) {
-	b, err := k.ReadFile("/sys/dev/block/" + key + "/ro")
-	if check.IsMissing(err) { // of a partition, the file stands in the whole disk's directory too
-		b, err = k.ReadFile("/sys/dev/block/" + key + "/../ro")
-	}
-	return task.Flag{Set: len(b) > 0 && b[0] == '1'}, err
-}}
-
-var readOnlyDevice = check.Gate{Doc: &readOnlyDeviceDoc, Role: check.Source, Run: func(p *check.Pass) check.Verdict {
-	if p.Op.Int("flags")&unix.MS_RDONLY != 0 {
-		return p.AllowFor("mounted read-only")
-	}
-	var name, dev string
-	if remountsSuper(p.Op) || p.Op.Is("fsconfig") && !p.Op.Has("source") {
-		at, f, err := inode.Named(p, check.Target)
-		if err != nil {
-			return p.Unknown()
-		}
-		if strings.HasPrefix(f.Dev, "0:") {
-			return p.AllowFor("not on a block device")
-		}
-		name, dev = "the device of "+at, f.Dev
-	} else {
-		at, f, ok := blockDevice(p)
-		if !ok {
-			return p.AllowFor("the source is no block device")
-		}
-		name, dev = at, f.Rdev
-	}
-	ro, ok := deviceReadOnly.Read(p, dev)
-	switch {
-	case !ok:
-		return p.Unknown()
-	case !ro.Set:
-		return p.Allow()
-	}
-	return p.Deny(check.Printable(name)+" is read-only, and the mount is not to be", check.Change{Kind: check.ChangeCode, Risk: check.LowRisk, Text: "mount it read-only (MS_RDONLY, -o ro)"},
-		check.Change{Kind: check.AskAdministrator, Text: "make the device writable (blockdev --setrw, losetup without -r)",
-			Assume: []check.Assumption{check.AssumeIs(&deviceReadOnly, dev, task.Flag{})}})
-}}
 
 var reachableDoc = check.Doc{
 	ID: "mount.reachable", Title: "mount below the task's root, or",

@@ -25,7 +25,8 @@ var namespaceRules = []check.Rule{
 			check.When(flagged(unix.CLONE_NEWUSER), check.Gates(nsDepth, countOf("user"), usernsClone, chrooted, mappedSelf, userns.Restricted, lsm.Hooks(lsm.Other, "userns_create"))...),
 			check.When(otherNamespaces, needFor(otherKinds, userns.Own(), capability.CAP_SYS_ADMIN)...),
 			nsCounts(),
-			check.When(choosesPID, needFor("choosing the number of the new process (set_tid) is privileged", userns.OwnerOf("pid"), capability.CAP_CHECKPOINT_RESTORE, capability.CAP_SYS_ADMIN)...), // kernel/pid.c:alloc_pid
+			check.When(choosesPID, chosenPIDs()...), // kernel/pid.c:alloc_pid
+			chrootedToMount.If(flagged(unix.CLONE_NEWUSER)),
 		),
 		After: afterUnshare,
 	},
@@ -45,9 +46,6 @@ var namespaceRules = []check.Rule{
 		After: inNewNamespaces,
 	},
 }
-
-// choosesPID: clone3 with set_tid.
-func choosesPID(o *check.Operation) bool { return o.Int("set_tid") != 0 }
 
 const namespaceFlags = unix.CLONE_NEWNS | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWCGROUP | unix.CLONE_NEWTIME
 
@@ -169,6 +167,14 @@ var chrooted = check.Gate{Doc: &chrootedDoc, Run: func(p *check.Pass) check.Verd
 		return p.UnknownFor("this kernel does not tell whether the root directory is the root of a mount")
 	}
 	return p.Deny("the task is in a chroot: its root directory is not the root of a mount", check.Change{Kind: check.ChangeCode, Text: "use pivot_root instead of chroot, or make the namespace before the chroot"})
+}}
+
+// chrootedToMount names the chroot that chrooted cannot see, where nothing else explains the refusal.
+var chrootedToMount = check.Gate{Doc: &chrootedDoc, Param: "(on a mount)", Run: func(p *check.Pass) check.Verdict {
+	if p.Seen != syscall.EPERM {
+		return p.AllowFor("see above")
+	}
+	return p.UnknownFor("the task may be in a chroot to the root of a mount that is not the root of its mount namespace; that cannot be seen from inside")
 }}
 
 var mappedSelfDoc = check.Doc{

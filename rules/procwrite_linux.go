@@ -30,6 +30,10 @@ var procWriteRules = []check.Rule{
 		),
 	},
 	{
+		Name: "project id map", Calls: writeCalls, Doc: "write the project id map of a user namespace", When: writesProc("projid_map"),
+		Gates: check.Gates(seccomp.Filter, mapWriter, mapOnce, mapParent), // kernel/user_namespace.c:proc_projid_map_write, which takes no capability
+	},
+	{
 		Name: "setgroups file", Calls: writeCalls, Doc: "allow or deny setgroups in a user namespace", When: writesProc("setgroups"),
 		Gates: check.Gates(seccomp.Filter, setgroupsOrder), // kernel/user_namespace.c:proc_setgroups_write
 	},
@@ -267,6 +271,10 @@ var mapParent = onMap(&mapParentDoc, "", func(p *check.Pass, m mapping) check.Ve
 	switch {
 	case len(m.written) == 0:
 		return p.UnknownFor(dataUnknown)
+	case m.inside && m.kind == "projid" && p.Seen == syscall.EPERM:
+		return p.Infer("the parent user namespace does not have all of these project ids", check.Change{Kind: check.ChangeCode, Text: "map only project ids that the parent user namespace has itself (its projid_map)"})
+	case m.inside && m.kind == "projid":
+		return p.UnknownFor("whether the parent user namespace has these project ids is not shown inside")
 	case m.inside:
 		return p.AllowFor("only one id can be mapped from inside, its own")
 	}

@@ -156,8 +156,12 @@ func (m IDMap) total() (n uint64) {
 // Made says whether the task made the user namespace that counts, or one above
 // it: its owner has every capability there (security/commoncap.c:cap_capable).
 func Made(p *check.Pass, w Where) check.Decision {
-	if w.kind != target {
-		return check.Denies // what the task runs in itself was hardly made by its own user from outside
+	switch w.kind {
+	case ownerOfNS:
+		return madeOwner(p, w.ns)
+	case target:
+	default:
+		return check.Denies
 	}
 	r, ok := OfPID.Read(p, w.process(p))
 	switch {
@@ -171,6 +175,24 @@ func Made(p *check.Pass, w Where) check.Decision {
 	case !ok:
 		return check.Unknown
 	case ids.EUID == r.Owner:
+		return check.Allows
+	}
+	return check.Denies
+}
+
+// madeOwner is Made for the owner of a namespace that the task is in. That is
+// below the task's own only where it was entered from outside (nsenter).
+func madeOwner(p *check.Pass, kind string) check.Decision {
+	mine, err := NS.Get(p.World, "user")
+	o, err2 := Owner.Get(p.World, kind)
+	if err != nil || err2 != nil || o.Foreign || o.Inode == mine.Inode || o.Inode == Supposed || mine.Inode == Supposed {
+		return check.Denies // what a task runs in was hardly made by its user from outside
+	}
+	r, ok := OfFile.Read(p, "/proc/thread-self/ns/"+kind)
+	switch {
+	case !ok:
+		return check.Unknown
+	case r.Made:
 		return check.Allows
 	}
 	return check.Denies

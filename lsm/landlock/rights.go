@@ -95,7 +95,7 @@ func Needs(o *check.Operation, hook string) []Right {
 		return []Right{"fs.truncate"}
 	case "file_ioctl":
 		return []Right{"fs.ioctl_dev"}
-	case "sb_mount", "sb_umount", "sb_pivotroot", "move_mount":
+	case "sb_mount", "sb_umount", "sb_remount", "sb_pivotroot", "move_mount":
 		return []Right{Topology}
 	case "socket_bind", "socket_connect":
 		return tcp(o, hook)

@@ -54,7 +54,7 @@ var hooks = map[string][]string{
 		"sb_mount", "sb_umount", "sb_pivotroot", "move_mount", "socket_create", "socket_bind", "socket_connect", "socket_sendmsg", "socket_setsockopt",
 		"task_kill", "ptrace_access_check", "capable", "task_setrlimit", "userns_create"},
 	"landlock": {"path_unlink", "path_mkdir", "path_mknod", "path_rename", "path_link", "path_truncate", "file_open", "file_truncate", "file_ioctl",
-		"sb_mount", "sb_umount", "sb_pivotroot", "move_mount", "socket_bind", "socket_connect", "unix_stream_connect", "unix_may_send",
+		"sb_mount", "sb_umount", "sb_remount", "sb_pivotroot", "move_mount", "socket_bind", "socket_connect", "unix_stream_connect", "unix_may_send",
 		"task_kill", "ptrace_access_check"},
 	"smack": {"inode_permission", "inode_link", "inode_unlink", "inode_rename", "inode_setattr", "inode_getattr", "inode_setxattr",
 		"file_open", "file_ioctl", "file_fcntl", "file_lock", "mmap_file", "bprm_check_security", "socket_bind", "socket_connect", "socket_sendmsg", "unix_stream_connect", "unix_may_send",
