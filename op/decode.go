@@ -24,7 +24,8 @@ import (
 // the task. A path below a directory descriptor is the arguments dirfd and
 // relpath; path is left out, since only the task can resolve it. What only the
 // descriptor knows is left out too: the type of a socket, the process of a
-// pidfd (see [On] and [Operation.With]).
+// pidfd (see [On] and [Operation.With]). So is what is written, which may be a
+// secret; where it decides, for settings and maps of ids, give it as "data".
 //
 // Raw has the arguments as seccomp sees them. Names of 386 that tell only of
 // wider arguments (setuid32, utimensat_time64), and what came through
