@@ -1,6 +1,7 @@
 package epermtest
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -118,7 +119,11 @@ var probeUserns = sync.OnceValue(func() string {
 		defer close(done)
 		out, err = cmd.CombinedOutput()
 	}()
-	if <-done; err != nil {
+	<-done
+	if errors.Is(err, unix.ENOSPC) { // kernel/user_namespace.c:create_user_ns
+		return "a process in a new user namespace: ENOSPC, the sysctl user.max_user_namespaces allows no more"
+	}
+	if err != nil {
 		return strings.TrimSpace(fmt.Sprintf("a process in a new user namespace: %v %s", err, out))
 	}
 	return ""

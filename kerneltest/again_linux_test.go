@@ -76,6 +76,18 @@ func TestChildAfterSubtests(t *testing.T) {
 	require.Equal(t, "xx", string(b))
 }
 
+// A subtest called "a/b" runs where one called "a" does, and is none of its own.
+func TestChildBesideSlash(t *testing.T) {
+	for _, name := range []string{"a", "a/b", "a/c"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for range 2 {
+				kerneltest.Child(t, kerneltest.Subject{}, func(*kerneltest.C) { time.Sleep(5 * time.Millisecond) })
+			}
+		})
+	}
+}
+
 // Calls of several goroutines have no order: each has its key.
 func TestChildKeysOfGoroutines(t *testing.T) {
 	var wg sync.WaitGroup
