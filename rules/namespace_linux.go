@@ -23,6 +23,7 @@ var namespaceRules = []check.Rule{
 			seccomp.Filter,
 			known("flags"),
 			check.When(flagged(unix.CLONE_NEWUSER), check.Gates(nsDepth, countOf("user"), usernsClone, chrooted, mappedSelf, userns.Restricted, lsm.Hooks(lsm.Other, "userns_create"))...),
+			check.When(and(flagged(unix.CLONE_NEWUSER), flagged(namespaceFlags)), lsm.CapableOf(userns.New(), capability.CAP_SYS_ADMIN)...), // kernel/utsname.c:copy_utsname and its like
 			check.When(otherNamespaces, needFor(otherKinds, userns.Own(), capability.CAP_SYS_ADMIN)...),
 			nsCounts(),
 			check.When(choosesPID, chosenPIDs()...), // kernel/pid.c:alloc_pid
@@ -37,7 +38,9 @@ var namespaceRules = []check.Rule{
 			known("path", "fd", "pid"),
 			check.When(byPidfd, access(ptraceMode{pid: pidArg("pid")}, syscall.EPERM)...),
 			setnsGates(),
-			lsm.Hooks(lsm.Capable, "capable"),
+			check.When(nsTypes(^unix.CLONE_NEWUSER), lsm.CapableOf(userns.Own(), capability.CAP_SYS_ADMIN)...),
+			check.When(nsTypes(unix.CLONE_NEWNS), lsm.CapableOf(userns.Own(), capability.CAP_SYS_CHROOT)...),
+			check.When(not(byPidfd), lsm.CapableOf(userns.OwnerOfFileIn("path"), capability.CAP_SYS_ADMIN)...),
 		),
 	},
 	{
@@ -45,6 +48,11 @@ var namespaceRules = []check.Rule{
 		Gates: check.Gates(idMapFile, idMapWrite), // fs/proc/base.c:proc_uid_map_operations; kernel/user_namespace.c:map_write
 		After: inNewNamespaces,
 	},
+}
+
+// nsTypes: one of these kinds is entered, as the operation says.
+func nsTypes(flags int64) func(*check.Operation) bool {
+	return func(o *check.Operation) bool { return o.Int("nstype")&flags != 0 }
 }
 
 const namespaceFlags = unix.CLONE_NEWNS | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWCGROUP | unix.CLONE_NEWTIME

@@ -314,10 +314,14 @@ const (
 	ownerOfNS
 	target
 	ownerOfFile
+	fresh
 )
 
 // Own is the task's own user namespace: kernel/capability.c:ns_capable(current_user_ns(), …).
 func Own() Where { return Where{kind: own} }
+
+// New is a user namespace that the call itself makes: its maker holds every capability there.
+func New() Where { return Where{kind: fresh} }
 
 // Initial is the initial user namespace: kernel/capability.c:capable.
 func Initial() Where { return Where{kind: initial} }
@@ -352,6 +356,8 @@ func (w Where) String() string {
 		return "the user namespace that owns its " + nsNames[w.ns] + " namespace"
 	case target:
 		return "the user namespace of the process"
+	case fresh:
+		return "the new user namespace"
 	case ownerOfFile:
 		return "the user namespace that owns that namespace"
 	}
@@ -372,7 +378,7 @@ func (w Where) Kind() string {
 // Place is where the task stands towards the namespace that counts: Allows
 // means that a capability of the task's counts there, Denies that it does not.
 func Place(p *check.Pass, w Where) check.Decision {
-	if w.kind == own {
+	if w.kind == own || w.kind == fresh {
 		return check.Allows
 	}
 	mine, ok := NS.Read(p, "user")
@@ -413,6 +419,38 @@ func Place(p *check.Pass, w Where) check.Decision {
 		return check.Unknown
 	case r.Place == Outside:
 		return check.Denies
+	}
+	return check.Allows
+}
+
+// IsInitial says whether the namespace that counts is the initial one, where the task's
+// capabilities count in it.
+func IsInitial(p *check.Pass, w Where) check.Decision {
+	mine, ok := NS.Read(p, "user")
+	decide := func(known, is bool) check.Decision {
+		switch {
+		case !known:
+			return check.Unknown
+		case is:
+			return check.Allows
+		}
+		return check.Denies
+	}
+	if !ok || mine.Inode != InitInode {
+		return decide(ok, false)
+	}
+	switch w.kind {
+	case fresh:
+		return check.Denies
+	case ownerOfNS:
+		o, ok := Owner.Read(p, w.ns)
+		return decide(ok, o.Inode == InitInode)
+	case ownerOfFile:
+		o, ok := OfFile.Read(p, p.Op.Str(w.ns))
+		return decide(ok, o.Inode == InitInode)
+	case target:
+		r, ok := OfPID.Read(p, w.process(p))
+		return decide(ok && (r.Place == Same || r.Place == Below), r.Place == Same)
 	}
 	return check.Allows
 }

@@ -127,12 +127,11 @@ func capable(p *check.Pass, h module.Hook, subject string, enforceErr error) che
 	if len(caps) == 0 {
 		return p.AllowFor("no capability is used")
 	}
-	initial := true
-	if ns, ok := userns.NS.Read(p, "user"); !ok {
+	over := userns.IsInitial(p, h.Where) // of gates that lean on one, it is nearly always the own
+	if over == check.Unknown {
 		return p.UnknownFor("over which user namespace the capability is asked is not known")
-	} else if ns.Inode != userns.InitInode {
-		initial = false
 	}
+	initial := over == check.Allows
 	var lacking []check.Cap
 	for _, c := range caps {
 		class, perm := capClass(c, initial)

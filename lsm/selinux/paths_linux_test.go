@@ -3,7 +3,9 @@ package selinux_test
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -11,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/go-eperm/eperm"
+	"github.com/go-eperm/eperm/capability"
 	"github.com/go-eperm/eperm/check"
 	"github.com/go-eperm/eperm/kerneltest"
 	"github.com/go-eperm/eperm/op"
@@ -170,4 +173,56 @@ func TestProtocols(t *testing.T) {
 			require.Equal(t, []string{"(allow httpd_t self (" + c[1] + " (create)))"}, rules)
 		})
 	}
+}
+
+// TestOtherUserNamespace: capabilities over another user namespace than the initial one have
+// classes of their own.
+func TestOtherUserNamespace(t *testing.T) {
+	paths(t, "")
+	in(t, "httpd_t")
+	const rule = "(allow httpd_t self (cap_userns (sys_admin)))\n"
+	path := kerneltest.Once(t, func() string {
+		cmd := exec.Command("/proc/self/exe", "-test.run=^TestSleeper$")
+		cmd.Env = append(os.Environ(), "EPERM_SELINUX_SLEEP=1")
+		end, err := cmd.StdinPipe()
+		require.NoError(t, err)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWUTS}
+		require.NoError(t, cmd.Start())
+		t.Cleanup(func() { end.Close(); _ = cmd.Wait() })
+		return fmt.Sprintf("/proc/%d/ns/uts", cmd.Process.Pid)
+	})
+	for _, c := range []struct {
+		op eperm.Operation
+		do func(fd int) error
+	}{
+		{op.Setns(path, unix.CLONE_NEWUTS), func(fd int) error { return unix.Setns(fd, unix.CLONE_NEWUTS) }},
+		{op.Clone(unix.CLONE_NEWUSER | unix.CLONE_NEWUTS), func(int) error {
+			cmd := exec.Command("/proc/self/exe", "-test.run=^$")
+			cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWUTS}
+			return cmd.Run()
+		}},
+	} {
+		kerneltest.Child(t, kerneltest.Subject{}, func(k *kerneltest.C) {
+			fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+			require.NoError(k, err)
+			defer unix.Close(fd)
+			err = foreseen(c.op, func() error { return c.do(fd) })()
+			require.ErrorIs(k, err, unix.EPERM)
+			d := eperm.Explainer{Timeout: 20 * time.Second}.Explain(unix.EPERM, c.op)
+			require.Equal(k, eperm.SELinux, d.Cause, "%+v", d)
+			require.Equal(k, eperm.Confirmed, d.Certainty, "%+v", d)
+			require.Equal(k, capability.CAP_SYS_ADMIN, d.Capability)
+			require.Equal(k, rule, d.Remedies[0].Snippet, "%+v", d)
+			require.Equal(k, "enough", d.Remedies[0].Then)
+		})
+	}
+	kerneltest.Once(t, func() bool {
+		load(t, source(t, "labels.cil")+source(t, "switches.cil")+source(t, "paths.cil")+rule)
+		return true
+	})
+	kerneltest.Child(t, kerneltest.Subject{}, func(c *kerneltest.C) {
+		cmd := exec.Command("/proc/self/exe", "-test.run=^$")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWUTS}
+		require.NoError(c, cmd.Run())
+	})
 }
