@@ -70,7 +70,6 @@ var privilegedRequests = map[int64]privilegedRequest{
 	0x560b: forConsole("VT_LOCKSWITCH"), 0x560c: forConsole("VT_UNLOCKSWITCH"),
 	// fs/ioctl.c, fs/ext4/ioctl.c
 	0x1:        {"FIBMAP", initialNS, syscall.EPERM, []check.Cap{capability.CAP_SYS_RAWIO}, ""},
-	0xc0045877: {"FIFREEZE", userns.OwnerOf("mnt"), syscall.EPERM, sysAdmin, ""}, 0xc0045878: {"FITHAW", userns.OwnerOf("mnt"), syscall.EPERM, sysAdmin, ""},
 	0xc0185879: forAdmin("FITRIM"), 0x8004587d: forAdmin("FS_IOC_SHUTDOWN"),
 	0x41009432: forAdmin("FS_IOC_SETFSLABEL"), 0x40087602: {title: "FS_IOC_SETVERSION", errno: syscall.EPERM},
 	0x40086610: {"EXT4_IOC_RESIZE_FS", initialNS, syscall.EPERM, resource, ""}, 0x40086607: {"EXT4_IOC_GROUP_EXTEND", initialNS, syscall.EPERM, resource, ""},
@@ -196,7 +195,23 @@ func goesThroughMounts(o *check.Operation) bool {
 	return r == 0xb70b || r == 0xb70c
 }
 
+// freezes is the requests FIFREEZE and FITHAW.
+func freezes(o *check.Operation) bool {
+	r := uint32(o.Int("request"))
+	return r == 0xc0045877 || r == 0xc0045878
+}
+
+func thaws(o *check.Operation) bool { return uint32(o.Int("request")) == 0xc0045878 }
+
 var ioctlRules = []check.Rule{
+	{
+		Name: "ioctl that freezes", Calls: []string{"ioctl"}, Doc: "freeze or thaw a file system", When: freezes,
+		Gates: check.Gates( // fs/ioctl.c:ioctl_fsfreeze, ioctl_fsthaw
+			seccomp.Filter, lsm.Hooks(lsm.File, "file_ioctl"),
+			overSuper(check.Target, "the request FIFREEZE is privileged", capability.CAP_SYS_ADMIN).If(not(thaws)),
+			overSuper(check.Target, "the request FITHAW is privileged", capability.CAP_SYS_ADMIN).If(thaws),
+		),
+	},
 	{
 		Name: "ioctl of mount namespaces", Calls: []string{"ioctl"}, Doc: "go through the mount namespaces", When: goesThroughMounts,
 		Gates: check.Gates(seccomp.Filter, lsm.Hooks(lsm.File, "file_ioctl"), allMounts),
@@ -226,5 +241,5 @@ var ioctlRules = []check.Rule{
 // tabled says whether a rule of its own judges the request.
 func tabled(o *check.Operation) bool {
 	_, ok := request(o)
-	return ok || arg("request", nsGetUserns, nsGetParent)(o) || goesThroughMounts(o) || ofPidfd(o) || subvolumeRequest(o) || reserves(o)
+	return ok || arg("request", nsGetUserns, nsGetParent)(o) || goesThroughMounts(o) || freezes(o) || ofPidfd(o) || subvolumeRequest(o) || reserves(o)
 }

@@ -61,6 +61,14 @@ func mountPlaceCases() []live {
 			return sys("mount", unix.Mount("overlay", d+"/m", "overlay", 0, "lowerdir="+d+"/l,upperdir="+d+"/u,workdir="+d+"/w,metacopy=on"))
 		}, op: func(d string) eperm.Operation { return op.Mount("overlay", d+"/m", "overlay", 0) },
 			errno: unix.EPERM, cause: elsewhere, cap: capability.None, sure: eperm.Likely, says: "metacopy", freed: outside},
+		{name: "thaw the host's", setup: looped(true), subject: namespaced(unix.CLONE_NEWNS), try: at("m", func(p string) error {
+			fd, err := unix.Open(p, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+			if err != nil {
+				return err
+			}
+			defer unix.Close(fd)
+			return call("ioctl", unix.SYS_IOCTL, uintptr(fd), 0xc0045878, 0)
+		}), op: func(d string) eperm.Operation { return op.Ioctl(d+"/m", 0xc0045878) }, errno: unix.EPERM, cause: elsewhere, cap: admin, freed: outside, then: unix.EINVAL}, // it is not frozen
 		{name: "overlay without an upper directory", subject: kerneltest.Subject{Cloneflags: unix.CLONE_NEWNS}, setup: privately(func(t *testing.T, d string) {
 			for _, n := range []string{"l", "k", "m"} {
 				require.NoError(t, os.Mkdir(d+"/"+n, 0o777))
