@@ -69,6 +69,7 @@ var socketRules = []check.Rule{
 			lsm.Asked(netlinkPeer),
 			check.When(unixPath, way(check.Target)...),
 			check.When(unixPath, mount.Unmapped(check.Target).Answers(syscall.EACCES), dac.Write(check.Target)),
+			check.When(unixPath, lsm.Permission(check.Target, asking(2))...),
 			unixPeer.If(unixDatagram),
 			check.When(not(unixDatagram), lsm.Hooks(lsm.Socket, "unix_stream_connect")...), check.When(unixDatagram, lsm.Hooks(lsm.Socket, "unix_may_send")...),
 		),
@@ -87,6 +88,7 @@ var socketRules = []check.Rule{
 			netfilter.Prohibited.If(inet6),
 			check.When(unixPath, way(check.Target)...),
 			check.When(unixPath, mount.Unmapped(check.Target).Answers(syscall.EACCES), dac.Write(check.Target)),
+			check.When(unixPath, lsm.Permission(check.Target, asking(2))...),
 			unixPeer.If(unixDatagram),
 			check.When(unixDatagram, lsm.Hooks(lsm.Socket, "unix_may_send")...),
 			takesRights, // unix_dgram_sendmsg, unix_stream_sendmsg

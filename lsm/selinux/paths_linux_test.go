@@ -2,6 +2,7 @@ package selinux_test
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"strings"
@@ -41,8 +42,11 @@ func paths(t *testing.T, more string) (dir, text string) {
 			require.NoError(t, os.Symlink(to, dir+"/"+name))
 			require.NoError(t, unix.Lsetxattr(dir+"/"+name, "security.selinux", []byte("u:object_r:link_t"), 0))
 		}
+		l, err := net.Listen("unix", dir+"/mine/socket")
+		require.NoError(t, err)
+		label(t, dir+"/mine/socket", "u:object_r:mine_t")
 		enforce(t, "1")
-		t.Cleanup(func() { enforce(t, "0"); load(t, "") })
+		t.Cleanup(func() { _ = l.Close(); enforce(t, "0"); load(t, "") })
 		return dir
 	}), text
 }
@@ -96,6 +100,7 @@ func TestPaths(t *testing.T) {
 		{"cut off", op.Open(dir+"/log", trunc), opened(dir+"/log", trunc), []string{"(allow httpd_t log_t (file (write)))"}},
 		{"for ioctl", op.Open(dir+"/open", 3), opened(dir+"/open", 3), []string{"(allow httpd_t data_t (file (ioctl)))"}},
 		{"without a name", op.Open(dir+"/mine", tmp), opened(dir+"/mine", tmp), []string{"(allow httpd_t made_t (file (write open)))"}},
+		{"socket", op.Connect("unix", dir+"/mine/socket"), func() error { return connected(dir + "/mine/socket") }, []string{"(allow httpd_t mine_t (sock_file (write)))"}},
 		{"soft limit", op.Setrlimit(unix.RLIMIT_CORE, 7, hard(unix.RLIMIT_CORE)), func() error { return limits(7, hard(unix.RLIMIT_CORE)) }, nil},
 		{"hard limit", op.Setrlimit(unix.RLIMIT_CORE, 7, 1<<20), func() error { return limits(7, 1<<20) }, []string{"(allow httpd_t self (process (setrlimit)))"}},
 	} {
@@ -106,6 +111,16 @@ func TestPaths(t *testing.T) {
 			kerneltest.Once(t, func() bool { load(t, text); return true })
 		})
 	}
+}
+
+// connected is what asks for the right to write to the socket's file.
+func connected(path string) error {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = unix.Close(fd) }()
+	return unix.Connect(fd, &unix.SockaddrUnix{Name: path})
 }
 
 func hard(resource int) uint64 {
