@@ -348,8 +348,8 @@ func mountAndCompare(r *rand.Rand, s mountScene, out *compared) string {
 	}
 	what, own := []string{}, unix.CLONE_NEWNS
 	var ns unix.Stat_t
-	if unix.Stat("/proc/thread-self/ns/user", &ns) == nil && ns.Ino == 0xEFFFFFFD { // the machine's name is not to change
-		own |= unix.CLONE_NEWUTS
+	if unix.Stat("/proc/thread-self/ns/user", &ns) == nil && ns.Ino == 0xEFFFFFFD { // the machine's name, and how it delegates control groups, are not to change
+		own |= unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP
 	}
 	if unix.Unshare(own) == nil { // who may not do that changes no mount, and no name
 		what = append(what, "unshare")

@@ -23,7 +23,7 @@ import (
 )
 
 var (
-	oracleSeed = flag.Uint64("oracle.seed", 0, "seed of the random oracle; 0 is the time")
+	oracleSeed = flag.Uint64("oracle.seed", 1, "seed of the random oracles; 0 is the time")
 	oracleRuns = flag.Int("oracle.n", 20000, "how many combinations the random oracle tries")
 )
 
