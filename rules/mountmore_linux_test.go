@@ -53,7 +53,7 @@ func mountPlaceCases() []live {
 	return []live{
 		{name: "mount_setattr clears a locked flag below", setup: inTree(unix.MS_NOEXEC), subject: namespaced(unix.CLONE_NEWNS), try: cleared, op: recursive,
 			errno: unix.EPERM, cause: eperm.MountOption, cap: capability.None, says: "/m/s is mounted noexec", freed: outside},
-		{name: "overlay with metacopy", subject: namespaced(unix.CLONE_NEWNS), setup: privately(func(t *testing.T, d string) {
+		{name: "overlay with metacopy", needs: hasOverlay, subject: namespaced(unix.CLONE_NEWNS), setup: privately(func(t *testing.T, d string) {
 			for _, n := range []string{"l", "u", "w", "m"} {
 				require.NoError(t, os.Mkdir(d+"/"+n, 0o777))
 			}
@@ -69,7 +69,7 @@ func mountPlaceCases() []live {
 			defer unix.Close(fd)
 			return call("ioctl", unix.SYS_IOCTL, uintptr(fd), 0xc0045878, 0)
 		}), op: func(d string) eperm.Operation { return op.Ioctl(d+"/m", 0xc0045878) }, errno: unix.EPERM, cause: elsewhere, cap: admin, freed: outside, then: unix.EINVAL}, // it is not frozen
-		{name: "overlay without an upper directory", subject: kerneltest.Subject{Cloneflags: unix.CLONE_NEWNS}, setup: privately(func(t *testing.T, d string) {
+		{name: "overlay without an upper directory", needs: hasOverlay, subject: kerneltest.Subject{Cloneflags: unix.CLONE_NEWNS}, setup: privately(func(t *testing.T, d string) {
 			for _, n := range []string{"l", "k", "m"} {
 				require.NoError(t, os.Mkdir(d+"/"+n, 0o777))
 			}
@@ -77,7 +77,7 @@ func mountPlaceCases() []live {
 			t.Cleanup(func() { _ = unix.Unmount(d+"/m", unix.MNT_DETACH) })
 		}), try: at("m", func(p string) error { return remount(p, 0) }), op: func(d string) eperm.Operation { return op.Mount("none", d+"/m", "", unix.MS_REMOUNT) },
 			errno: unix.EROFS, cause: eperm.CauseReadOnly, cap: capability.None, says: "without upperdir"},
-		{name: "unmount the root by another name", subject: namespaced(unix.CLONE_NEWNS), try: func(d string) error {
+		{name: "unmount the root by another name", needs: rootOnDisk, subject: namespaced(unix.CLONE_NEWNS), try: func(d string) error {
 			runtime.LockOSThread()
 			if err := unix.Unshare(unix.CLONE_FS); err != nil {
 				return fmt.Errorf("unshare: %v", err)

@@ -37,6 +37,18 @@ var (
 		return ""
 	})
 
+	// rootOnDisk: / is of a file system that user namespaces do not mount, so that its owner is known. Name: root-on-disk.
+	rootOnDisk = kerneltest.Needs("root-on-disk", func() string {
+		var st unix.Stat_t
+		if err := unix.Stat("/", &st); err != nil {
+			return err.Error()
+		}
+		if unix.Major(st.Dev) == 0 {
+			return "/ is on no block device"
+		}
+		return ""
+	})
+
 	// hasRealTimeGroups: CONFIG_RT_GROUP_SCHED, and the controller of version 1. Name: rt-groups.
 	hasRealTimeGroups = kerneltest.Needs("rt-groups", func() string {
 		if found, _ := filepath.Glob("/sys/fs/cgroup/cpu*/cpu.rt_runtime_us"); len(found) == 0 {
