@@ -302,7 +302,7 @@ func beforehand(r *rand.Rand, s mountScene) (what []string) {
 // TestOracleMounts compares random calls on mounts and namespaces with the kernel's answers; see TestOracleFiles.
 func TestOracleMounts(t *testing.T) {
 	kerneltest.Require(t, kerneltest.Root)
-	seed := loggedSeed(t)
+	seed := kerneltest.Seed(t, *oracleSeed)
 	s := kerneltest.Once(t, func() mountSceneFacts { return mountSceneFacts{mountPlaces(t), mountNeighbours(t)} })
 	subjects := mountSubjects()
 	each := *oracleRuns / 10 / len(subjects)

@@ -173,7 +173,7 @@ type compared struct {
 // The kernel is the oracle of processes too, in both directions; see TestOracleFiles.
 func TestOracleProcesses(t *testing.T) {
 	kerneltest.Require(t, kerneltest.Root)
-	seed := loggedSeed(t)
+	seed := kerneltest.Seed(t, *oracleSeed)
 	subjects, targets := actors(), sleepers()
 	var pids []int
 	names := sortedKeys(targets)

@@ -228,7 +228,7 @@ func makeSocketDirs(t *testing.T) string {
 // Sockets, in both directions, as TestOracleFiles is for files.
 func TestOracleSockets(t *testing.T) {
 	kerneltest.Require(t, kerneltest.Root)
-	seed := loggedSeed(t)
+	seed := kerneltest.Seed(t, *oracleSeed)
 	base := kerneltest.Once(t, func() string { return makeSocketDirs(t) })
 	subjects := socketSubjects()
 	n := *oracleRuns / len(subjects)

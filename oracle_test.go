@@ -12,7 +12,6 @@ import (
 	"slices"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -115,24 +114,12 @@ func idmap(id int) []syscall.SysProcIDMap {
 	return []syscall.SysProcIDMap{{ContainerID: 0, HostID: id, Size: 1}, {ContainerID: 1, HostID: 0, Size: 1}}
 }
 
-// loggedSeed is the seed of one run: the flag's, or the time; children get the same.
-func loggedSeed(t *testing.T) uint64 {
-	seed := kerneltest.Once(t, func() uint64 {
-		if *oracleSeed != 0 {
-			return *oracleSeed
-		}
-		return uint64(time.Now().UnixNano())
-	})
-	t.Logf("-oracle.seed=%d", seed)
-	return seed
-}
-
 // The kernel is the oracle, in both directions: where it allows, no gate may
 // deny; where it refuses, the first gate that denies answers that errno, or one
 // before it is unknown.
 func TestOracleFiles(t *testing.T) {
 	kerneltest.Require(t, kerneltest.Root)
-	seed := loggedSeed(t)
+	seed := kerneltest.Seed(t, *oracleSeed)
 	subjects := oracleSubjects()
 	total := 0
 	for _, name := range sortedKeys(subjects) {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -98,6 +99,20 @@ func historyOf(name string) map[string]history {
 func Once[T any](t testing.TB, make func() T) T {
 	t.Helper()
 	return once(t, "Once", "", make)
+}
+
+// Seed is the seed of one run of a random test: given, or the time where that is 0. It is
+// logged, and children get the same.
+func Seed(t testing.TB, given uint64) uint64 {
+	t.Helper()
+	seed := Once(t, func() uint64 {
+		if given != 0 {
+			return given
+		}
+		return uint64(time.Now().UnixNano())
+	})
+	t.Logf("-oracle.seed=%d", seed)
+	return seed
 }
 
 // OnceKey is [Once] for one of several goroutines of a test, whose calls have no

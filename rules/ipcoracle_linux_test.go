@@ -9,7 +9,6 @@ import (
 	"slices"
 	"syscall"
 	"testing"
-	"time"
 	"unsafe"
 
 	"github.com/stretchr/testify/require"
@@ -153,24 +152,12 @@ type ipcUse struct {
 
 var oracleSeed = flag.Uint64("oracle.seed", 1, "seed of the random oracles; 0 is the time")
 
-// loggedSeed is the seed of one run; children get the same.
-func loggedSeed(t *testing.T) uint64 {
-	seed := kerneltest.Once(t, func() uint64 {
-		if *oracleSeed != 0 {
-			return *oracleSeed
-		}
-		return uint64(time.Now().UnixNano())
-	})
-	t.Logf("-oracle.seed=%d", seed)
-	return seed
-}
-
 // TestOracleIPC compares what is said of System V objects with random modes,
 // owners and creators, in IPC namespaces of several user namespaces, with what
 // the kernel answers: before and after.
 func TestOracleIPC(t *testing.T) {
 	kerneltest.Require(t, kerneltest.Root)
-	seed := loggedSeed(t)
+	seed := kerneltest.Seed(t, *oracleSeed)
 	var known []int
 	var maps []syscall.SysProcIDMap
 	for _, id := range []int{0, 7, 1000, 65534} {

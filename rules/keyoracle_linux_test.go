@@ -73,7 +73,7 @@ type keyTally struct{ Calls, Refused, Confirmed, Forecast, Unknown int }
 // groups, possessed and not, with what the kernel answers: before and after.
 func TestOracleKeys(t *testing.T) {
 	kerneltest.Require(t, kerneltest.Root)
-	seed := loggedSeed(t)
+	seed := kerneltest.Seed(t, *oracleSeed)
 	r := rand.New(rand.NewPCG(seed, 0))
 	owners, groups := []int{0, 65534, 1000}, []int{0, 7, 1000, 65534}
 	var keys []sampleKey
@@ -93,7 +93,7 @@ func TestOracleKeys(t *testing.T) {
 // TestOracleKeysOfOtherNamespaces is the same in a user namespace that does not know all owners and groups.
 func TestOracleKeysOfOtherNamespaces(t *testing.T) {
 	kerneltest.Require(t, kerneltest.Root)
-	seed := loggedSeed(t)
+	seed := kerneltest.Seed(t, *oracleSeed)
 	keys := kerneltest.Once(t, func() []sampleKey {
 		return strangeKeys(t, rand.New(rand.NewPCG(seed, 0)), []int{0, 1000, 65534, 4242}, []int{0, 7, 1000, 65534, 4242})
 	})

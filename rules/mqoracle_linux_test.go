@@ -36,7 +36,7 @@ func smallQueue(name string, mode uint32, uid, gid int) error {
 // modes and owners, in a directory with random ones, with what the kernel answers.
 func TestOracleQueues(t *testing.T) {
 	kerneltest.Require(t, kerneltest.Root)
-	seed := loggedSeed(t)
+	seed := kerneltest.Seed(t, *oracleSeed)
 	var maps []syscall.SysProcIDMap
 	owners := []int{0, 7, 1000}
 	for _, id := range owners {
