@@ -67,9 +67,7 @@ var socketRules = []check.Rule{
 			broadcast.If(datagram),
 			netfilter.Prohibited.If(inet6),
 			lsm.Asked(netlinkPeer),
-			check.When(unixPath, way(check.Target)...),
-			check.When(unixPath, mount.Unmapped(check.Target).Answers(syscall.EACCES), dac.Write(check.Target)),
-			check.When(unixPath, lsm.Permission(check.Target, asking(2))...),
+			toUnixPath,
 			unixPeer.If(unixDatagram),
 			check.When(not(unixDatagram), lsm.Hooks(lsm.Socket, "unix_stream_connect")...), check.When(unixDatagram, lsm.Hooks(lsm.Socket, "unix_may_send")...),
 		),
@@ -86,9 +84,7 @@ var socketRules = []check.Rule{
 			netfilter.Conntrack.If(datagram), netfilter.Firewall.If(datagram), // TCP sends again: net/ipv4/tcp_output.c:tcp_write_xmit
 			cgroup.Gate("INET_EGRESS").If(inet),
 			netfilter.Prohibited.If(inet6),
-			check.When(unixPath, way(check.Target)...),
-			check.When(unixPath, mount.Unmapped(check.Target).Answers(syscall.EACCES), dac.Write(check.Target)),
-			check.When(unixPath, lsm.Permission(check.Target, asking(2))...),
+			toUnixPath,
 			unixPeer.If(unixDatagram),
 			check.When(unixDatagram, lsm.Hooks(lsm.Socket, "unix_may_send")...),
 			takesRights, // unix_dgram_sendmsg, unix_stream_sendmsg
@@ -136,6 +132,13 @@ func udp(f int64) func(*check.Operation) bool {
 func unixDatagram(o *check.Operation) bool {
 	return o.Int("family") == unix.AF_UNIX && socketType(o) == unix.SOCK_DGRAM
 }
+
+// toUnixPath is net/unix/af_unix.c:unix_find_bsd: the way to the socket's file, which is asked as for writing.
+var toUnixPath = check.When(unixPath, check.Gates(
+	way(check.Target),
+	mount.Unmapped(check.Target).Answers(syscall.EACCES), dac.Write(check.Target),
+	lsm.Permission(check.Target, asking(2)),
+)...)
 
 func unixPath(o *check.Operation) bool {
 	return o.Int("family") == unix.AF_UNIX && o.Str("path") != "" && o.Int("abstract") == 0
